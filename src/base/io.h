@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Every file system call of the program. EINTR and short transfers are handled here; each step is
+ * a named fault site, so that tests can fail the n-th one. Thread-safe unless said.
+ */
+#ifndef OFFLOADER_BASE_IO_H
+#define OFFLOADER_BASE_IO_H
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "base/buf.h"
+#include "base/compiler.h"
+#include "base/err.h"
+
+void fd_auto(int *fd); /* for AUTO(fd_auto): closes when >= 0 */
+
+MUST_CHECK enum rc io_open(const char *path, int flags, mode_t mode, int *ret_fd, struct err *err);
+MUST_CHECK enum rc io_write_all(int fd, const void *p, size_t n, const char *name, struct err *err);
+MUST_CHECK enum rc io_pwrite_all(int fd, const void *p, size_t n, uint64_t at, const char *name,
+                                 struct err *err);
+MUST_CHECK enum rc io_pread_all(int fd, void *p, size_t n, uint64_t at, const char *name,
+                                struct err *err); /* short file is RC_CORRUPT */
+MUST_CHECK enum rc io_fsync(int fd, const char *name, struct err *err);
+MUST_CHECK enum rc io_fsync_dir(const char *path, struct err *err);
+MUST_CHECK enum rc io_rename(const char *from, const char *to, struct err *err);
+MUST_CHECK enum rc io_mkdir_all(const char *path, mode_t mode, struct err *err);
+/* Whole file into @ret (its limit applies: RC_LIMIT). Missing is RC_NOT_FOUND. Regular files only. */
+MUST_CHECK enum rc io_read_file(const char *path, struct buf *ret, struct err *err);
+/* Durable replacement: temporary file beside it, fsync, rename, fsync of the directory. */
+MUST_CHECK enum rc io_write_file(const char *path, const void *p, size_t n, mode_t mode,
+                                 struct err *err);
+MUST_CHECK enum rc io_stat(const char *path, struct stat *ret, struct err *err);
+/* Removes a tree without following symbolic links; a missing one is fine. */
+MUST_CHECK enum rc io_remove_tree(const char *path, struct err *err);
+/* Sorted names of a directory without . and ..; owned array of owned strings. */
+MUST_CHECK enum rc io_list_dir(const char *path, char ***ret_names, size_t *ret_n, struct err *err);
+void io_free_names(char **names, size_t n);
+MUST_CHECK enum rc io_free_bytes(const char *path, uint64_t *ret_bytes, struct err *err);
+/* Advisory exclusive lock on @path (created); RC_BUSY when another process has it. */
+MUST_CHECK enum rc io_lock_file(const char *path, int *ret_fd, struct err *err);
+MUST_CHECK enum rc io_sha256_file(const char *path, uint8_t ret_digest[32], uint64_t *ret_bytes,
+                                  struct err *err);
+char *path_join(const char *a, const char *b); /* owned; one slash between; absolute b wins */
+
+/* Fault lane: OFFLOADER_FAULT="write:3:ENOSPC,fsync:1+:EIO,kill:rename:2" in test builds.
+ * The sites are the names of the calls above (open read write fsync rename mkdir unlink mmap). */
+bool io_fault_configure(const char *text);
+
+#endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pthreads with names and checked results; a failed lock is a bug and aborts. */
+#ifndef OFFLOADER_BASE_THREAD_H
+#define OFFLOADER_BASE_THREAD_H
+
+#include <pthread.h>
+
+#include "base/compiler.h"
+#include "base/err.h"
+
+MUST_CHECK enum rc thread_start(pthread_t *ret, const char *name, void *(*run)(void *), void *arg,
+                                struct err *err); /* signals blocked in the new thread */
+void thread_join(pthread_t t);
+
+void mutex_init(pthread_mutex_t *m);
+void mutex_done(pthread_mutex_t *m);
+void mutex_lock(pthread_mutex_t *m);
+void mutex_unlock(pthread_mutex_t *m);
+void mutex_unlock_auto(pthread_mutex_t **m);
+#define LOCKED(m)                                                                                  \
+    AUTO(mutex_unlock_auto) pthread_mutex_t *lock_guard_ = (m);                                    \
+    mutex_lock(lock_guard_)
+
+void cond_init(pthread_cond_t *c); /* monotonic clock */
+void cond_done(pthread_cond_t *c);
+void cond_wait(pthread_cond_t *c, pthread_mutex_t *m);
+/* False when @deadline_us (monotonic_us clock) passed. */
+bool cond_wait_until(pthread_cond_t *c, pthread_mutex_t *m, int64_t deadline_us);
+void cond_signal(pthread_cond_t *c);
+void cond_broadcast(pthread_cond_t *c);
+
+int cpu_quota(void);              /* CPUs of the cgroup (v2 cpu.max, v1 quota), else online; >= 1 */
+uint64_t memory_quota_bytes(void); /* of the cgroup, else of the machine */
+
+#endif
