@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every file system call of the program. EINTR and short transfers are handled here; each step is
- * a named fault site, so that tests can fail the n-th one. Thread-safe unless said.
+ * Every file system call of the program. EINTR and short transfers are handled here.
+ * Thread-safe unless said.
  */
 #ifndef OFFLOADER_BASE_IO_H
 #define OFFLOADER_BASE_IO_H
@@ -42,9 +42,5 @@ MUST_CHECK enum rc io_lock_file(const char *path, int *ret_fd, struct err *err);
 MUST_CHECK enum rc io_sha256_file(const char *path, uint8_t ret_digest[32], uint64_t *ret_bytes,
                                   struct err *err);
 char *path_join(const char *a, const char *b); /* owned; one slash between; absolute b wins */
-
-/* Fault lane: OFFLOADER_FAULT="write:3:ENOSPC,fsync:1+:EIO,kill:rename:2" in test builds.
- * The sites are the names of the calls above (open read write fsync rename mkdir unlink mmap). */
-bool io_fault_configure(const char *text);
 
 #endif
