@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+# The front door. `make run` and `make test` install what is missing, build, and go.
+BUILD ?= build
+JOBS ?= $(shell nproc)
+PYTEST = /usr/bin/python3 -m pytest
+
+.PHONY: all build setup run test unit e2e test-asan test-tsan test-long lint fuzz bench clean help
+
+all: build
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make build      the program at build/offloader
+build: setup
+	@test -f $(BUILD)/build.ninja || meson setup $(BUILD) >/dev/null
+	@ninja -C $(BUILD) -j$(JOBS)
+
+setup:
+	@tools/setup
+
+## make run        build and serve examples/customer-analytics
+run: build
+	@$(BUILD)/offloader serve examples/customer-analytics
+
+## make test       build and run everything
+test: build
+	@tools/run-tests $(BUILD)
+
+## make unit       the unit tests and short fuzz runs alone
+unit: build
+	@meson test -C $(BUILD) --print-errorlogs
+
+## make e2e        the whole-program tests alone
+e2e: build
+	@OFFLOADER_BIN=$(abspath $(BUILD))/offloader $(PYTEST) -q tests/e2e
+
+## make test-asan  the unit and whole-program tests under AddressSanitizer and UBSan
+test-asan: setup
+	@test -f build-asan/build.ninja || meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
+	@ninja -C build-asan -j$(JOBS)
+	@tools/run-tests build-asan
+
+## make test-tsan  the unit tests under ThreadSanitizer
+test-tsan: setup
+	@test -f build-tsan/build.ninja || meson setup build-tsan -Db_sanitize=thread -Db_lundef=false >/dev/null
+	@ninja -C build-tsan -j$(JOBS)
+	@meson test -C build-tsan --print-errorlogs
+
+## make lint       formatting, layers, clang-tidy, cppcheck
+lint: build
+	@tools/lint $(BUILD)
+
+clean:
+	rm -rf build build-asan build-tsan
