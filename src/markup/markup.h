@@ -29,6 +29,7 @@ struct node {
 };
 
 #define LIMIT_YAML_DEPTH 32
+#define LIMIT_YAML_KEYS 10000 /* of one mapping */
 #define LIMIT_YAML_BYTES (1u << 20)
 #define LIMIT_KEYS_FILE_BYTES (64u << 20)
 #define LIMIT_JSON_DEPTH 64

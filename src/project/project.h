@@ -141,7 +141,9 @@ struct key {
 };
 
 struct project {
+    struct arena arena;  /* owns everything below */
     char *root;          /* absolute directory */
+    char *file;          /* absolute path of offloader.yml */
     bool auth_required;
     char *object_store_mode; /* NULL: none */
     struct dataset *datasets;
@@ -165,6 +167,8 @@ struct project {
  * are not looked at (validate does that beside). Errors in @err are for what is no finding (memory).
  * Keys file may be an absolute path.
  */
+#define LIMIT_PROJECT_FILES 10000 /* of one directory */
+#define LIMIT_PROJECT_MEMORY_BYTES (UINT64_C(2) << 30)
 MUST_CHECK enum rc project_load(const char *path, struct errlist *findings, struct project **ret,
                                 struct err *err);
 void project_free(struct project *p);
