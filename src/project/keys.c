@@ -141,12 +141,20 @@ static void key_read(struct reader *r, const struct node *n, const char *path, s
     p->n_keys++;
 }
 
+static void keys_read_all(struct reader *r, const struct node *list, struct project *p,
+                          struct key_maps *maps)
+{
+    size_t i = 0;
+    for (const struct node *item = list->first; item; item = item->next, i++)
+        key_read(r, item, read_path(r, "keys[%zu]", i), p, maps);
+}
+
 void keys_read(struct reader *r, const struct node *root, struct project *p)
 {
     static const char *const known[] = {"keys", NULL};
     struct key_maps maps = {0};
-    jmp_buf *outer = r->no_memory, here;
-    size_t i = 0;
+    jmp_buf *const outer = r->no_memory;
+    jmp_buf here;
     if (!read_map(r, root, "", known))
         return;
     const struct node *list = read_get(r, root, "", "keys", true);
@@ -160,8 +168,7 @@ void keys_read(struct reader *r, const struct node *root, struct project *p)
     /* The maps live outside the arena: let go of them before the load unwinds. */
     if (setjmp(here) == 0) {
         r->no_memory = &here;
-        for (const struct node *item = list->first; item; item = item->next, i++)
-            key_read(r, item, read_path(r, "keys[%zu]", i), p, &maps);
+        keys_read_all(r, list, p, &maps);
         r->no_memory = outer;
     }
     map_done(&maps.by_id);

@@ -215,6 +215,7 @@ static void keys_load(struct loader *l)
     if (!l->keys)
         return;
     AUTO(mem_free_auto) char *path = path_join(l->p->root, l->keys);
+    l->p->keys_path = read_copy(&l->r, str_from(path));
     const char *shown = *l->keys == '/' ? "keys.yml (absolute path)" : l->keys;
     const struct node *root = parse_file(l, path, shown, LIMIT_KEYS_FILE_BYTES);
     if (root)

@@ -144,6 +144,7 @@ struct project {
     struct arena arena;  /* owns everything below */
     char *root;          /* absolute directory */
     char *file;          /* absolute path of offloader.yml */
+    char *keys_path;     /* absolute path of the keys file; NULL: none */
     bool auth_required;
     char *object_store_mode; /* NULL: none */
     struct dataset *datasets;

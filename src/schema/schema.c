@@ -38,9 +38,9 @@ bool column_type_widens(enum column_type snapshot, enum column_type contract)
 {
     if (snapshot == contract)
         return true;
-    if (snapshot == TYPE_INTEGER)
-        return contract == TYPE_BIGINT || contract == TYPE_DOUBLE;
-    return snapshot == TYPE_BIGINT && contract == TYPE_DOUBLE;
+    if (contract == TYPE_INTEGER)
+        return snapshot == TYPE_BIGINT || snapshot == TYPE_DOUBLE;
+    return contract == TYPE_BIGINT && snapshot == TYPE_DOUBLE;
 }
 
 void schema_done(struct schema *s)
