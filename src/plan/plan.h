@@ -39,6 +39,12 @@ struct plan {
     bool count_exact;
     struct str cursor;      /* as sent; n = 0: none */
     uint64_t position;      /* absolute offset of the first row */
+    uint64_t limit;
+    /* What the client sent, for cursor_open(): a cursor fills in what is missing. */
+    bool sent_params, sent_columns, sent_limit;
+    struct str tenant;
+    struct param_value *values; /* per param of the endpoint */
+    bool *present;
 };
 
 struct plan_input {
@@ -50,7 +56,7 @@ struct plan_input {
 
 /*
  * RC_INVALID: 422, and @ret_message says which param and why, never a value. RC_NO_MEMORY: the arena is full.
- * With a cursor the caller goes on with cursor_open() and plan_continue().
+ * With a cursor the plan is not complete before cursor_open().
  */
 MUST_CHECK enum rc plan_request(const struct plan_input *in, struct arena *arena, struct plan *ret,
                                 char ret_message[PLAN_MESSAGE_BYTES]);

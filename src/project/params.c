@@ -98,6 +98,8 @@ static void bounds_read(struct reader *r, const struct node *n, const char *path
 
 static bool default_has_kind(enum param_type type, enum node_kind kind)
 {
+    if (kind == NODE_STRING)
+        return true; /* "60" for an integer: its text is what counts */
     switch (type) {
     case PARAM_INTEGER:
         return kind == NODE_INT;
@@ -109,7 +111,7 @@ static bool default_has_kind(enum param_type type, enum node_kind kind)
     case PARAM_DATE:
     case PARAM_TIMESTAMP:
     case PARAM_ENUM:
-        return kind == NODE_STRING;
+        return false;
     }
     return false;
 }

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Building and releasing views. A view is filled here and never written again. */
+#include "auth/rate.h"
+#include "base/mem.h"
+#include "live/live.h"
+#include "metrics/metrics.h"
+
+static const struct view_input *input_for(const struct view_input *inputs, size_t n, const char *id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_is(str_from(inputs[i].project->project->datasets[inputs[i].dataset].id), id))
+            return &inputs[i];
+    return NULL;
+}
+
+static int grant_ordinal(const struct project *keys, const char *name)
+{
+    const struct endpoint *e = project_endpoint(keys, str_from(name));
+    return e ? e->ordinal : -1;
+}
+
+static void add_endpoint(struct view *v, const struct project *from, const struct endpoint *e,
+                         const struct view_dataset *d)
+{
+    struct view_endpoint *ve = &v->endpoints[v->n_endpoints];
+    *ve = (struct view_endpoint){
+        .endpoint = e,
+        .dataset = &from->datasets[e->dataset],
+        .active = d ? d->active : NULL,
+        .previous = d ? d->previous : NULL,
+        .shape = plan_shape_new(e, &from->datasets[e->dataset]),
+        .grant_ordinal = grant_ordinal(v->keys, e->name),
+        .metrics_slot = metrics_endpoint_register(e->name, e->version),
+        .held_keys = from == v->project->project ? NULL : from,
+    };
+    if (!map_put(&v->by_name, str_from(e->name), ve, NULL)) {
+        plan_shape_free(ve->shape); /* memory is gone: the endpoint answers 404 until the next view */
+        metrics_endpoint_unregister(ve->metrics_slot);
+        return;
+    }
+    v->n_endpoints++;
+}
+
+static const struct view_dataset *find_dataset(const struct view *v, const struct dataset *d)
+{
+    for (size_t i = 0; i < v->n_datasets; i++)
+        if (v->datasets[i].dataset == d)
+            return &v->datasets[i];
+    return NULL;
+}
+
+static void hold_project(struct view *v, struct project_ref *p)
+{
+    if (p == v->project)
+        return;
+    for (size_t i = 0; i < v->n_held; i++)
+        if (v->held[i] == p)
+            return;
+    v->held[v->n_held++] = project_ref_get(p);
+}
+
+static void fill_datasets(struct view *v, const struct view_input *inputs, size_t n)
+{
+    v->datasets = x_array0(n ? n : 1, sizeof *v->datasets);
+    v->held = x_array0(n ? n : 1, sizeof(struct project_ref *));
+    for (size_t i = 0; i < n; i++) {
+        const struct dataset *d = &inputs[i].project->project->datasets[inputs[i].dataset];
+        /* I3 */
+        assert(!inputs[i].active ||
+               memcmp(inputs[i].active->contract_fingerprint, d->contract_fingerprint, 32) == 0);
+        v->datasets[v->n_datasets++] = (struct view_dataset){
+            .dataset = d,
+            .active = snapshot_ref(inputs[i].active),
+            .previous = snapshot_ref(inputs[i].previous),
+        };
+        hold_project(v, inputs[i].project);
+    }
+}
+
+/* Each endpoint the current project names: from where its dataset is served. */
+static void fill_endpoints(struct view *v, const struct view_input *inputs, size_t n)
+{
+    const struct project *current = v->project->project;
+    v->endpoints = x_array0(current->n_endpoints ? current->n_endpoints : 1, sizeof *v->endpoints);
+    for (size_t i = 0; i < current->n_endpoints; i++) {
+        const struct endpoint *e = &current->endpoints[i];
+        const struct view_input *in = input_for(inputs, n, current->datasets[e->dataset].id);
+        const struct project *from = in ? in->project->project : current;
+        if (in && from != current) {
+            const struct endpoint *held = project_endpoint(from, str_from(e->name));
+            if (held && held->dataset == in->dataset)
+                add_endpoint(v, from, held, find_dataset(v, &from->datasets[in->dataset]));
+            else
+                add_endpoint(v, current, e, NULL);
+            continue;
+        }
+        add_endpoint(v, current, e, find_dataset(v, &current->datasets[e->dataset]));
+    }
+}
+
+static bool serves_tenants(const struct view *v)
+{
+    for (size_t i = 0; i < v->n_endpoints; i++)
+        if (v->endpoints[i].endpoint->tenant_scoped)
+            return true;
+    return false;
+}
+
+struct view *view_new(struct project_ref *current, struct project_ref *keys_from,
+                      const struct view_input *inputs, size_t n_inputs)
+{
+    struct view *v = x_alloc0(sizeof *v);
+    atomic_init(&v->refs, 1);
+    v->project = project_ref_get(current);
+    v->keys_from = project_ref_get(keys_from);
+    v->keys = keys_from->project;
+    fill_datasets(v, inputs, n_inputs);
+    fill_endpoints(v, inputs, n_inputs);
+    v->auth_required = current->project->auth_required || serves_tenants(v);
+    v->rate_buckets = x_array0(v->keys->n_keys ? v->keys->n_keys : 1, sizeof(struct rate_bucket *));
+    for (size_t i = 0; i < v->keys->n_keys; i++)
+        v->rate_buckets[i] = rate_bucket_get(&v->keys->keys[i]);
+    return v;
+}
+
+struct view *view_ref(struct view *v)
+{
+    (void)atomic_fetch_add_explicit(&v->refs, 1, memory_order_relaxed);
+    return v;
+}
+
+void view_unref(struct view *v)
+{
+    if (!v || atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (size_t i = 0; i < v->n_endpoints; i++) {
+        plan_shape_free(v->endpoints[i].shape);
+        metrics_endpoint_unregister(v->endpoints[i].metrics_slot);
+    }
+    for (size_t i = 0; i < v->n_datasets; i++) {
+        snapshot_unref(v->datasets[i].active);
+        snapshot_unref(v->datasets[i].previous);
+    }
+    for (size_t i = 0; i < v->keys->n_keys; i++)
+        rate_bucket_put(v->rate_buckets[i]);
+    for (size_t i = 0; i < v->n_held; i++)
+        project_ref_put(v->held[i]);
+    map_done(&v->by_name);
+    mem_free(v->endpoints);
+    mem_free(v->datasets);
+    mem_free(v->rate_buckets);
+    mem_free(v->held);
+    project_ref_put(v->keys_from);
+    project_ref_put(v->project);
+    mem_free(v);
+}
+
+const struct view_endpoint *view_endpoint(const struct view *v, struct str name)
+{
+    return map_get(&v->by_name, name);
+}
