@@ -31,6 +31,7 @@ void snapshot_unref(struct snapshot *s)
     mem_free(s->source);
     mem_free(s->dataset_id);
     mem_free(s->snapshot_id);
+    mem_free(s->model_tag);
     mem_free(s->directory);
     mem_free(s);
 }

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
@@ -84,6 +85,7 @@ static void project_file_read(struct loader *l, const struct node *root)
         return;
     if (read_integer(r, root, "", "version", true, &version) && version != 1)
         read_finding(r, node_get(root, "version"), "version", "invalid_value", NULL, "must be 1");
+    (void)snprintf(l->p->config_version, sizeof l->p->config_version, "%lld", (long long)version);
     l->datasets_dir = directory_read(l, root, "datasets_dir", "datasets", &l->has_datasets_dir);
     l->endpoints_dir = directory_read(l, root, "endpoints_dir", "endpoints", &l->has_endpoints_dir);
     l->keys = read_string(r, root, "", "keys", false);
@@ -242,7 +244,6 @@ static void load_all(struct loader *l, struct file_list *datasets, struct file_l
     keys_load(l);
     sha256_finish(TAKE(l->version), digest);
     memcpy(l->p->fingerprint, digest, sizeof digest);
-    hex_encode(digest, 8, l->p->config_version);
     if (l->r.findings->n_errors == 0)
         project_prepare(&l->r, l->p);
 }

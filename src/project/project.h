@@ -158,8 +158,8 @@ struct project {
     /* Open-addressed by the first 8 bytes of the digest, 2^n slots: index + 1 into keys, 0 empty. */
     uint32_t *key_slots;
     size_t n_key_slots;
-    char config_version[17]; /* 16 hex of SHA-256 over all files, for metrics and docs */
-    uint8_t fingerprint[32];
+    char config_version[21]; /* `version` of offloader.yml, for metrics and docs */
+    uint8_t fingerprint[32]; /* SHA-256 over every file: the revision */
 };
 
 /*

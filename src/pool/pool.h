@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Worker threads for what must not run on a loop: large scans of the serving store and DuckDB plans.
+ *
+ * A bounded wait is the contract: a job that could not start within the queue timeout is shed. At
+ * submission that is predicted (jobs ahead × smoothed service time / workers); a job whose prediction
+ * was wrong is shed when its time is up. Remote jobs never take the last quarter of the workers (at
+ * least one where there is more than one), so that slow sources cannot starve local work.
+ */
+#ifndef OFFLOADER_POOL_POOL_H
+#define OFFLOADER_POOL_POOL_H
+
+#include <stdatomic.h>
+
+#include "base/compiler.h"
+#include "base/err.h"
+
+struct pool;
+
+/* Embedded by its owner and owned by the pool from a successful submit until run or on_shed begins. */
+struct pool_job {
+    struct pool_job *next;
+    void (*run)(struct pool_job *j, int worker);    /* on a worker's thread; 0 <= worker < n_workers */
+    void (*on_shed)(struct pool_job *j);            /* on a thread of the pool: it waited too long */
+    bool is_remote;
+    const _Atomic bool *cancelled;                  /* NULL: never; a cancelled job is shed */
+    int64_t queued_us;
+};
+
+struct pool_options {
+    int n_workers, remote_cap;
+    int queue_limit; /* jobs; 0: 64 a worker */
+    int64_t queue_timeout_us;
+};
+MUST_CHECK enum rc pool_new(const struct pool_options *options, struct pool **ret, struct err *err);
+/* Runs no further job (those queued are shed), waits for those that run. */
+void pool_free(struct pool *p);
+/* RC_BUSY: shed at once. Any thread. */
+MUST_CHECK enum rc pool_submit(struct pool *p, struct pool_job *j);
+
+struct pool_gauges {
+    int workers, busy, remote_busy, remote_cap, queued;
+    int64_t queue_age_us; /* of the oldest waiting job */
+};
+void pool_gauges(struct pool *p, struct pool_gauges *ret);
+
+#endif
