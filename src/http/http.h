@@ -35,6 +35,7 @@ struct http_request {
     struct str query; /* raw, without '?'; n = 0 when absent */
     bool has_query;
     bool http_1_0;
+    bool close; /* the caller wants the connection closed after this answer */
     struct http_header headers[HTTP_LIMIT_HEADERS];
     int n_headers;
     /* Found on the way, n = 0 and p = NULL when absent. Each of these given twice is a 400. */
