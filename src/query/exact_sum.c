@@ -165,6 +165,16 @@ static bool bit_at(const int64_t *limbs, int at)
     return at >= 0 && (limbs[at / 32] >> (at % 32) & 1);
 }
 
+static bool any_below(const int64_t *limbs, int at)
+{
+    if (at <= 0)
+        return false;
+    for (int i = 0; i < at / 32; i++)
+        if (limbs[i])
+            return true;
+    return (limbs[at / 32] & ((INT64_C(1) << (at % 32)) - 1)) != 0;
+}
+
 /* Round half to even; @rest: something non-zero lies below the last limb. */
 static double round_magnitude(const int64_t *limbs, bool rest)
 {
@@ -181,9 +191,7 @@ static double round_magnitude(const int64_t *limbs, bool rest)
     for (int at = high; at >= low; at--)
         mantissa = mantissa << 1 | bit_at(limbs, at);
     bool half = bit_at(limbs, low - 1);
-    bool below = rest;
-    for (int at = low - 2; at >= 0 && !below; at--)
-        below = at % 32 == 31 ? limbs[at / 32] != 0 || (at -= 31, false) : bit_at(limbs, at);
+    bool below = rest || any_below(limbs, low - 1);
     mantissa += half && (below || (mantissa & 1));
     return ldexp((double)mantissa, low + LOW_EXPONENT);
 }

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Access to values. A block is verified when it is first touched: one byte of memory remembers it. */
+#include "base/hash.h"
+#include "markup/markup.h"
+#include "store/store_int.h"
+
+static size_t rows_of_block(const struct store *s, size_t block)
+{
+    uint64_t left = s->n_rows - (uint64_t)block * BLOCK_ROWS;
+    return left < BLOCK_ROWS ? (size_t)left : BLOCK_ROWS;
+}
+
+static bool offsets_rise(const uint32_t *offsets, size_t n, size_t n_bytes)
+{
+    if (offsets[0] != 0 || offsets[n] > n_bytes)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (offsets[i] > offsets[i + 1])
+            return false;
+    return true;
+}
+
+/* What a chunk holds may lead anywhere: offsets into its bytes, codes into the dictionary. */
+static bool contents_are_sane(const struct store *s, int column, const struct chunk_entry *e,
+                              size_t n_rows, const uint8_t *p)
+{
+    const struct store_column *c = &s->columns[column];
+    size_t n_validity = e->n_nulls ? (n_rows + 63) / 64 * 8 : 0;
+    const uint8_t *values = p + n_validity;
+    if (c->is_plain_text)
+        return offsets_rise((const uint32_t *)(const void *)values, n_rows,
+                            e->n_bytes - n_validity - (n_rows + 1) * sizeof(uint32_t));
+    if (!c->dictionary_offsets)
+        return true;
+    for (size_t i = 0; i < n_rows; i++) {
+        uint64_t v = 0;
+        memcpy(&v, values + i * e->width, e->width);
+        uint64_t code = (uint64_t)e->base + v;
+        bool valid = !e->n_nulls || (p[i / 8] >> (i % 8) & 1);
+        if (valid && code >= c->entry->n_dictionary)
+            return false;
+    }
+    return true;
+}
+
+bool chunk_verify(struct store *s, int column, size_t block, const uint8_t *p)
+{
+    const struct chunk_entry *e = &s->columns[column].chunks[block];
+    return crc32c(0, p, e->n_bytes) == e->crc &&
+           contents_are_sane(s, column, e, rows_of_block(s, block), p);
+}
+
+const struct chunk_view *chunk_view(struct store_scratch *x, int column, size_t block)
+{
+    struct store *s = x->store;
+    struct store_column *c = &s->columns[column];
+    struct chunk_view *v = &x->views[column];
+    if (x->view_blocks[column] == block + 1)
+        return v;
+    const struct chunk_entry *e = &c->chunks[block];
+    const uint8_t *p = s->map + e->at;
+    if (UNLIKELY(!atomic_load_explicit(&c->verified[block], memory_order_acquire))) {
+        if (!chunk_verify(s, column, block, p))
+            store_mark_broken(x);
+        atomic_store_explicit(&c->verified[block], 1, memory_order_release);
+    }
+    v->n_rows = rows_of_block(s, block);
+    v->validity = e->n_nulls ? p : NULL;
+    v->values = p + (e->n_nulls ? (v->n_rows + 63) / 64 * 8 : 0);
+    v->base = e->base;
+    v->width = e->width;
+    if (c->is_plain_text) {
+        v->offsets = (const uint32_t *)(const void *)v->values;
+        v->bytes = (const char *)(v->offsets + v->n_rows + 1);
+    }
+    x->view_blocks[column] = block + 1;
+    return v;
+}
+
+bool chunk_is_null(const struct chunk_view *v, size_t row)
+{
+    return v->validity && !(v->validity[row / 8] >> (row % 8) & 1);
+}
+
+int64_t chunk_key(const struct chunk_view *v, size_t row)
+{
+    const uint8_t *p = v->values;
+    switch (v->width) {
+    case 0:
+        return v->base;
+    case 1:
+        return (int64_t)((uint64_t)v->base + p[row]);
+    case 2:
+        return (int64_t)((uint64_t)v->base + ((const uint16_t *)(const void *)p)[row]);
+    case 4:
+        return (int64_t)((uint64_t)v->base + ((const uint32_t *)(const void *)p)[row]);
+    default:
+        return (int64_t)((uint64_t)v->base + ((const uint64_t *)(const void *)p)[row]);
+    }
+}
+
+struct str chunk_text(const struct chunk_view *v, size_t row)
+{
+    return (struct str){v->bytes + v->offsets[row], v->offsets[row + 1] - v->offsets[row]};
+}
+
+bool store_key_at(struct store_scratch *x, int column, uint64_t row, int64_t *ret)
+{
+    const struct chunk_view *v = chunk_view(x, column, (size_t)(row / BLOCK_ROWS));
+    size_t at = (size_t)(row % BLOCK_ROWS);
+    if (chunk_is_null(v, at))
+        return false;
+    *ret = chunk_key(v, at);
+    return true;
+}
+
+/* ---- dictionaries ---- */
+
+static void verify_dictionary(struct store_scratch *x, int column)
+{
+    struct store_column *c = &x->store->columns[column];
+    const struct column_entry *e = c->entry;
+    if (LIKELY(atomic_load_explicit(&c->dictionary_verified, memory_order_acquire)))
+        return;
+    size_t n_offsets = ((size_t)e->n_dictionary + 1) * sizeof(uint32_t);
+    if (crc32c(0, x->store->map + e->dictionary_at, (size_t)e->dictionary_bytes) != e->dictionary_crc ||
+        !offsets_rise(c->dictionary_offsets, e->n_dictionary, (size_t)e->dictionary_bytes - n_offsets))
+        store_mark_broken(x);
+    atomic_store_explicit(&c->dictionary_verified, 1, memory_order_release);
+}
+
+struct str dictionary_text(struct store_scratch *x, int column, int64_t code)
+{
+    const struct store_column *c = &x->store->columns[column];
+    verify_dictionary(x, column);
+    uint32_t from = c->dictionary_offsets[code];
+    return (struct str){c->dictionary_bytes + from, c->dictionary_offsets[code + 1] - from};
+}
+
+int64_t dictionary_lower(struct store_scratch *x, int column, struct str s, bool *ret_equal)
+{
+    int64_t low = 0, high = x->store->columns[column].entry->n_dictionary;
+    *ret_equal = false;
+    while (low < high) {
+        int64_t middle = low + (high - low) / 2;
+        int order = str_cmp(dictionary_text(x, column, middle), s);
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+        *ret_equal |= order == 0;
+    }
+    return low;
+}
+
+struct str store_text_at(struct store_scratch *x, int column, uint64_t row)
+{
+    const struct chunk_view *v = chunk_view(x, column, (size_t)(row / BLOCK_ROWS));
+    size_t at = (size_t)(row % BLOCK_ROWS);
+    if (x->store->columns[column].is_plain_text)
+        return chunk_text(v, at);
+    return dictionary_text(x, column, chunk_key(v, at));
+}
+
+/* ---- values ---- */
+
+void value_from_key(struct store_scratch *x, int column, int64_t key, struct value *ret)
+{
+    const struct store_column *c = &x->store->columns[column];
+    switch (c->type) {
+    case TYPE_DATE:
+    case TYPE_TIMESTAMP:
+    case TYPE_INTEGER:
+    case TYPE_BIGINT:
+        *ret = (struct value){.kind = VALUE_INT, .integer = key};
+        return;
+    case TYPE_DOUBLE:
+        *ret = (struct value){.kind = VALUE_DOUBLE, .number = key_to_double(key)};
+        return;
+    case TYPE_BOOLEAN:
+        *ret = (struct value){.kind = VALUE_BOOL, .boolean = key != 0};
+        return;
+    case TYPE_VARCHAR:
+    case TYPE_JSON:
+        *ret = (struct value){.kind = VALUE_TEXT,
+                              .plain = c->needs_no_escape,
+                              .text = dictionary_text(x, column, key)};
+        return;
+    }
+}
+
+void value_at(struct store_scratch *x, int column, uint64_t row, struct value *ret)
+{
+    const struct store_column *c = &x->store->columns[column];
+    const struct chunk_view *v = chunk_view(x, column, (size_t)(row / BLOCK_ROWS));
+    size_t at = (size_t)(row % BLOCK_ROWS);
+    if (chunk_is_null(v, at))
+        *ret = (struct value){.kind = VALUE_NULL};
+    else if (c->is_plain_text)
+        *ret = (struct value){
+            .kind = VALUE_TEXT, .plain = c->needs_no_escape, .text = chunk_text(v, at)};
+    else
+        value_from_key(x, column, chunk_key(v, at), ret);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The serving store's file, version 1 (docs/store-format.md is the prose).
+ *
+ *   header 256 | chunks, dictionaries, postings, each 8-aligned | directory
+ *
+ * Little-endian, as the machines we run on are; a big-endian reader sees a foreign magic number.
+ * Every column is split into blocks of BLOCK_ROWS rows; a block of a column is a chunk with its own
+ * checksum and statistics. Values are kept as 64-bit keys whose integer order is the order of the
+ * values (see key.h), written as `base + unsigned` of the narrowest width of 0, 1, 2, 4 or 8 bytes.
+ *
+ *   chunk:       validity (one bit a row, LSB first, only with NULLs; padded to 8) | values
+ *   values:      width × rows (fixed and dictionary codes)
+ *                (rows + 1) u32 offsets | bytes (plain text)
+ *   dictionary:  (n + 1) u32 offsets | bytes; entries rise by bytes
+ *   posting:     (range + 1) u32 starts | u32 rows, rising within a key
+ *   directory:   a column_entry for each column and one for the hidden ordinal, then for each of
+ *                them n_blocks chunk_entries
+ */
+#ifndef OFFLOADER_STORE_FORMAT_H
+#define OFFLOADER_STORE_FORMAT_H
+
+#include "base/compiler.h"
+
+#define STORE_MAGIC UINT64_C(0x31524F5453464F0A) /* "\nOFSTOR1" read as little-endian */
+#define STORE_VERSION 1
+#define BLOCK_ROWS 8192
+#define LIMIT_STORE_ROWS UINT64_C(0xfffffff0) /* row numbers are 32 bits */
+
+struct store_header {
+    uint64_t magic;
+    uint32_t version, header_bytes;
+    uint64_t n_rows, file_bytes;
+    uint32_t n_columns, n_blocks;
+    uint64_t directory_at, directory_bytes;
+    uint32_t directory_crc, block_rows;
+    int32_t tenant_column;
+    uint32_t n_sort_columns;
+    int32_t sort_columns[8];
+    uint64_t n_tenants;
+    uint8_t zeros[140];
+    uint32_t crc; /* of the 252 bytes before it */
+};
+_Static_assert(sizeof(struct store_header) == 256, "the header is 256 bytes");
+
+enum { COLUMN_TEXT_PLAIN = 1, COLUMN_HAS_DICTIONARY = 2, COLUMN_NEEDS_NO_ESCAPE = 4, COLUMN_HAS_POSTING = 8 };
+
+struct column_entry {
+    char name[64];
+    uint32_t type, flags;
+    uint64_t n_nulls;
+    int64_t min, max; /* keys of non-NULL values; min > max when there is none */
+    uint64_t dictionary_at, dictionary_bytes;
+    uint32_t n_dictionary, dictionary_crc;
+    uint64_t posting_at, posting_bytes;
+    uint32_t posting_crc, zero;
+};
+_Static_assert(sizeof(struct column_entry) == 144, "a column entry is 144 bytes");
+
+struct chunk_entry {
+    uint64_t at;
+    uint32_t n_bytes, crc;
+    int64_t base, min, max;
+    uint32_t n_nulls;
+    uint8_t width; /* of fixed values and codes; plain text: 255 */
+    uint8_t zeros[3];
+};
+_Static_assert(sizeof(struct chunk_entry) == 48, "a chunk entry is 48 bytes");
+
+#define WIDTH_TEXT 255
+
+#endif
