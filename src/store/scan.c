@@ -49,10 +49,10 @@ bool row_matches(struct store_scratch *x, uint64_t row)
 #define SELECT_WIDTH(type)                                                                         \
     do {                                                                                           \
         const type *p = (const type *)(const void *)v->values;                                     \
-        type low = (type)low_code, span = (type)(high_code - low_code);                            \
+        type least = (type)low_code, span = (type)(high_code - low_code);                            \
         for (size_t i = 0; i < n; i++) {                                                           \
             out[kept] = in[i];                                                                     \
-            kept += (type)(p[in[i]] - low) <= span;                                                \
+            kept += (type)(p[in[i]] - least) <= span;                                              \
         }                                                                                          \
     } while (0)
 

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The entry of offloader-engine.so: one job from stdin, its answers on stdout. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "engine/child.h"
+
+int offloader_engine_main(int argc, char **argv);
+
+static void say_error(const struct err *err)
+{
+    struct buf b;
+    struct json_writer w;
+    buf_init(&b, 1u << 16);
+    jw_init(&w, &b);
+    jw_open(&w, '{');
+    jw_key(&w, "error");
+    jw_open(&w, '{');
+    jw_key(&w, "rc");
+    jw_int(&w, err->rc);
+    jw_key(&w, "code");
+    jw_cstr(&w, err->code);
+    jw_key(&w, "message");
+    jw_cstr(&w, err->message);
+    jw_close(&w, '}');
+    jw_close(&w, '}');
+    child_say(&b);
+    buf_done(&b);
+}
+
+static enum rc read_stdin(struct buf *ret, struct err *err)
+{
+    for (;;) {
+        if (!buf_reserve(ret, 65536))
+            return err_set(err, RC_NO_MEMORY, "the job is too large");
+        ssize_t n = read(STDIN_FILENO, ret->p + ret->n, 65536);
+        if (n < 0)
+            return err_set(err, RC_IO, "cannot read the job");
+        if (n == 0)
+            return RC_OK;
+        ret->n += (size_t)n;
+    }
+}
+
+static int ingest_main(struct str text)
+{
+    static struct ingest g;
+    struct err err = ERR_INIT;
+    arena_init(&g.arena, LIMIT_JOB_BYTES);
+    enum rc rc = job_read(text, &g.arena, &g.job, &err);
+    if (rc == RC_OK)
+        rc = ingest_run(&g, &err);
+    if (rc != RC_OK)
+        say_error(&err);
+    /* The process ends here and the system takes its memory: DuckDB's tidy shutdown only costs time. */
+    return rc == RC_OK ? 0 : 1;
+}
+
+int offloader_engine_main(int argc, char **argv)
+{
+    struct buf job;
+    struct err err = ERR_INIT;
+    if (argc == 4 && strcmp(argv[1], "__describe") == 0)
+        return describe_main(argv[2], argv[3]);
+    buf_init(&job, LIMIT_JOB_BYTES);
+    if (read_stdin(&job, &err) != RC_OK) {
+        say_error(&err);
+        return 1;
+    }
+    struct str text = {job.p, job.n};
+    return strcmp(argv[1], "__inspect") == 0 ? inspect_main(text) : ingest_main(text);
+}

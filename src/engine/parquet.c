@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A Parquet file against the declared schema, and the expressions that read it. A column agrees with
+ * a declared type when no value can be lost on the way (snapshots.md); what may not fit is looked for
+ * before anything is cast, because DuckDB's casts round and wrap where we refuse.
+ */
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "engine/child.h"
+
+void parquet_put_source(struct buf *b, const char *path)
+{
+    buf_put_literal(b, "read_parquet(");
+    sql_put_text(b, path);
+    buf_put_literal(b, ", file_row_number=true, hive_partitioning=false, union_by_name=false)");
+}
+
+/* ---- which physical types agree ---- */
+
+static bool is_integer_of(duckdb_type t, bool wide)
+{
+    switch ((int)t) {
+    case DUCKDB_TYPE_TINYINT:
+    case DUCKDB_TYPE_UTINYINT:
+    case DUCKDB_TYPE_SMALLINT:
+    case DUCKDB_TYPE_USMALLINT:
+    case DUCKDB_TYPE_INTEGER:
+        return true;
+    case DUCKDB_TYPE_UINTEGER:
+    case DUCKDB_TYPE_BIGINT:
+        return wide;
+    default:
+        return false;
+    }
+}
+
+static bool is_timestamp(duckdb_type t)
+{
+    return t == DUCKDB_TYPE_TIMESTAMP || t == DUCKDB_TYPE_TIMESTAMP_S || t == DUCKDB_TYPE_TIMESTAMP_MS ||
+           t == DUCKDB_TYPE_TIMESTAMP_NS || t == DUCKDB_TYPE_TIMESTAMP_TZ;
+}
+
+static bool is_nested(duckdb_type t)
+{
+    return t == DUCKDB_TYPE_STRUCT || t == DUCKDB_TYPE_MAP || t == DUCKDB_TYPE_LIST ||
+           t == DUCKDB_TYPE_ARRAY;
+}
+
+static bool agrees(duckdb_type t, enum column_type declared)
+{
+    switch (declared) {
+    case TYPE_INTEGER:
+        return is_integer_of(t, false);
+    case TYPE_BIGINT:
+        return is_integer_of(t, true);
+    case TYPE_DOUBLE:
+        return t == DUCKDB_TYPE_FLOAT || t == DUCKDB_TYPE_DOUBLE || t == DUCKDB_TYPE_DECIMAL;
+    case TYPE_DATE:
+        return t == DUCKDB_TYPE_DATE;
+    case TYPE_TIMESTAMP:
+        return is_timestamp(t);
+    case TYPE_VARCHAR:
+        return t == DUCKDB_TYPE_VARCHAR || t == DUCKDB_TYPE_ENUM || t == DUCKDB_TYPE_UUID;
+    case TYPE_BOOLEAN:
+        return t == DUCKDB_TYPE_BOOLEAN;
+    case TYPE_JSON:
+        return is_nested(t) || t == DUCKDB_TYPE_VARCHAR;
+    }
+    return false;
+}
+
+/* ---- nested columns to JSON, with our forms of timestamps inside ---- */
+
+static bool holds_timestamp(duckdb_logical_type type);
+
+static bool child_holds_timestamp(duckdb_logical_type child)
+{
+    bool found = holds_timestamp(child);
+    duckdb_destroy_logical_type(&child);
+    return found;
+}
+
+static bool holds_timestamp(duckdb_logical_type type)
+{
+    duckdb_type t = duckdb_get_type_id(type);
+    bool found = is_timestamp(t);
+    if (t == DUCKDB_TYPE_LIST)
+        found = child_holds_timestamp(duckdb_list_type_child_type(type));
+    else if (t == DUCKDB_TYPE_ARRAY)
+        found = child_holds_timestamp(duckdb_array_type_child_type(type));
+    else if (t == DUCKDB_TYPE_MAP)
+        found = child_holds_timestamp(duckdb_map_type_value_type(type)) ||
+                child_holds_timestamp(duckdb_map_type_key_type(type));
+    else if (t == DUCKDB_TYPE_STRUCT)
+        for (idx_t i = 0; !found && i < duckdb_struct_type_child_count(type); i++)
+            found = child_holds_timestamp(duckdb_struct_type_child_type(type, i));
+    return found;
+}
+
+/* @of is the expression of the value; @depth names the lambda's variable. */
+static void put_nested(struct buf *b, duckdb_logical_type type, const char *of, int depth);
+
+static void put_struct(struct buf *b, duckdb_logical_type type, const char *of, int depth)
+{
+    buf_printf(b, "CASE WHEN %s IS NULL THEN NULL ELSE struct_pack(", of);
+    for (idx_t i = 0; i < duckdb_struct_type_child_count(type); i++) {
+        char *name = duckdb_struct_type_child_name(type, i);
+        duckdb_logical_type child = duckdb_struct_type_child_type(type, i);
+        struct buf path;
+        buf_init(&path, SIZE_MAX);
+        buf_printf(&path, "struct_extract(%s, ", of);
+        sql_put_text(&path, name);
+        buf_putc(&path, ')');
+        if (i)
+            buf_putc(b, ',');
+        sql_put_name(b, name);
+        buf_put_literal(b, " := ");
+        put_nested(b, child, buf_cstr(&path), depth);
+        buf_done(&path);
+        duckdb_destroy_logical_type(&child);
+        duckdb_free(name);
+    }
+    buf_put_literal(b, ") END");
+}
+
+static void put_list(struct buf *b, duckdb_logical_type child, const char *of, int depth)
+{
+    char variable[16];
+    (void)snprintf(variable, sizeof variable, "e%d", depth);
+    buf_printf(b, "list_transform(%s, lambda %s: ", of, variable);
+    put_nested(b, child, variable, depth + 1);
+    buf_putc(b, ')');
+    duckdb_destroy_logical_type(&child);
+}
+
+static void put_map(struct buf *b, duckdb_logical_type type, const char *of, int depth)
+{
+    char key[32], value[32];
+    duckdb_logical_type key_type = duckdb_map_type_key_type(type);
+    duckdb_logical_type value_type = duckdb_map_type_value_type(type);
+    (void)snprintf(key, sizeof key, "e%d.key", depth);
+    (void)snprintf(value, sizeof value, "e%d.value", depth);
+    buf_printf(b, "map_from_entries(list_transform(map_entries(%s), lambda e%d: struct_pack(k := ", of,
+               depth);
+    put_nested(b, key_type, key, depth + 1);
+    buf_put_literal(b, ", v := ");
+    put_nested(b, value_type, value, depth + 1);
+    buf_put_literal(b, ")))");
+    duckdb_destroy_logical_type(&key_type);
+    duckdb_destroy_logical_type(&value_type);
+}
+
+static void put_nested(struct buf *b, duckdb_logical_type type, const char *of, int depth)
+{
+    duckdb_type t = duckdb_get_type_id(type);
+    if (is_timestamp(t))
+        buf_printf(b, "strftime(CAST(%s AS TIMESTAMP), '%%Y-%%m-%%dT%%H:%%M:%%S.%%f')", of);
+    else if (!holds_timestamp(type))
+        buf_put_cstr(b, of);
+    else if (t == DUCKDB_TYPE_STRUCT)
+        put_struct(b, type, of, depth);
+    else if (t == DUCKDB_TYPE_MAP)
+        put_map(b, type, of, depth);
+    else if (t == DUCKDB_TYPE_LIST)
+        put_list(b, duckdb_list_type_child_type(type), of, depth);
+    else
+        put_list(b, duckdb_array_type_child_type(type), of, depth);
+}
+
+static void put_column(struct buf *b, const char *name, enum column_type contract,
+                       duckdb_logical_type type)
+{
+    static const char *const sql_types[N_COLUMN_TYPES] = {
+        [TYPE_DATE] = "DATE",       [TYPE_TIMESTAMP] = "TIMESTAMP", [TYPE_VARCHAR] = "VARCHAR",
+        [TYPE_INTEGER] = "INTEGER", [TYPE_BIGINT] = "BIGINT",       [TYPE_DOUBLE] = "DOUBLE",
+        [TYPE_BOOLEAN] = "BOOLEAN", [TYPE_JSON] = "VARCHAR"};
+    struct buf quoted;
+    buf_init(&quoted, SIZE_MAX);
+    sql_put_name(&quoted, name);
+    const char *of = buf_cstr(&quoted);
+    if (contract == TYPE_JSON && is_nested(duckdb_get_type_id(type))) {
+        buf_put_literal(b, "CAST(to_json(");
+        put_nested(b, type, of, 0);
+        buf_put_literal(b, ") AS VARCHAR)");
+    } else {
+        buf_printf(b, "CAST(%s AS %s)", of, sql_types[contract]);
+    }
+    buf_done(&quoted);
+}
+
+/* ---- the file ---- */
+
+struct file_columns { /* what the file holds, by DuckDB */
+    duckdb_result result;
+    idx_t n;
+};
+
+static enum rc unreadable(const struct job_file *f, const char *why, struct err *err)
+{
+    return err_set_code(err, RC_INVALID, "unreadable_file", "%s: is no readable Parquet file: %.300s",
+                        f->shown_as, why);
+}
+
+static enum rc describe(struct ingest *g, const struct job_file *f, struct file_columns *ret,
+                        struct err *err)
+{
+    struct buf sql;
+    buf_init(&sql, SIZE_MAX);
+    buf_put_literal(&sql, "SELECT * EXCLUDE (file_row_number) FROM ");
+    parquet_put_source(&sql, f->path);
+    buf_put_literal(&sql, " LIMIT 0");
+    bool fine = duckdb_query(g->connection, buf_cstr(&sql), &ret->result) == DuckDBSuccess;
+    enum rc rc = fine ? RC_OK : unreadable(f, duckdb_result_error(&ret->result), err);
+    ret->n = fine ? duckdb_column_count(&ret->result) : 0;
+    buf_done(&sql);
+    return rc;
+}
+
+static int find_column(struct file_columns *c, const char *name)
+{
+    for (idx_t i = 0; i < c->n; i++)
+        if (strcmp(duckdb_column_name(&c->result, i), name) == 0)
+            return (int)i;
+    return -1;
+}
+
+static const char *type_word(duckdb_type t)
+{
+    static const char *const words[] = {
+        [DUCKDB_TYPE_BOOLEAN] = "BOOLEAN",     [DUCKDB_TYPE_TINYINT] = "TINYINT",
+        [DUCKDB_TYPE_SMALLINT] = "SMALLINT",   [DUCKDB_TYPE_INTEGER] = "INTEGER",
+        [DUCKDB_TYPE_BIGINT] = "BIGINT",       [DUCKDB_TYPE_UTINYINT] = "UTINYINT",
+        [DUCKDB_TYPE_USMALLINT] = "USMALLINT", [DUCKDB_TYPE_UINTEGER] = "UINTEGER",
+        [DUCKDB_TYPE_UBIGINT] = "UBIGINT",     [DUCKDB_TYPE_FLOAT] = "FLOAT",
+        [DUCKDB_TYPE_DOUBLE] = "DOUBLE",       [DUCKDB_TYPE_TIMESTAMP] = "TIMESTAMP",
+        [DUCKDB_TYPE_DATE] = "DATE",           [DUCKDB_TYPE_VARCHAR] = "VARCHAR",
+        [DUCKDB_TYPE_DECIMAL] = "DECIMAL",     [DUCKDB_TYPE_LIST] = "LIST",
+        [DUCKDB_TYPE_STRUCT] = "STRUCT",       [DUCKDB_TYPE_MAP] = "MAP",
+    };
+    const char *word = (size_t)t < ARRAY_LEN(words) ? words[t] : NULL;
+    return word ? word : "another type";
+}
+
+static enum rc check_column(const struct job_file *f, struct file_columns *c, const struct column *want,
+                            struct err *err)
+{
+    int at = find_column(c, want->name);
+    if (at < 0)
+        return err_set_code(err, RC_INVALID, "schema_data_mismatch", "%s: has no column `%s`",
+                            f->shown_as, want->name);
+    duckdb_type t = duckdb_column_type(&c->result, (idx_t)at);
+    if (agrees(t, want->type))
+        return RC_OK;
+    return err_set_code(err, RC_INVALID, "schema_data_mismatch",
+                        "%s: column `%s` is %s in the file and %s in the manifest", f->shown_as,
+                        want->name, type_word(t), column_type_name(want->type));
+}
+
+static enum rc check_extra(const struct ingest *g, const struct job_file *f, struct file_columns *c,
+                           struct err *err)
+{
+    for (idx_t i = 0; g->job.is_exact && i < c->n; i++) {
+        const char *name = duckdb_column_name(&c->result, i);
+        if (schema_find(&g->job.declared, str_from(name)) < 0)
+            return err_set_code(err, RC_INVALID, "schema_data_mismatch",
+                                "%s: column `%.63s` is not declared, and the policy is exact",
+                                f->shown_as, name);
+    }
+    return RC_OK;
+}
+
+enum rc parquet_check(struct ingest *g, size_t file, struct buf *select, struct err *err)
+{
+    const struct job_file *f = &g->job.files[file];
+    struct file_columns c = {.n = 0};
+    enum rc rc = describe(g, f, &c, err);
+    for (size_t i = 0; rc == RC_OK && i < g->job.declared.n_columns; i++)
+        rc = check_column(f, &c, &g->job.declared.columns[i], err);
+    if (rc == RC_OK)
+        rc = check_extra(g, f, &c, err);
+    for (size_t i = 0; rc == RC_OK && select && i < g->job.contract.n_columns; i++) {
+        const struct column *want = &g->job.contract.columns[i];
+        duckdb_logical_type type =
+            duckdb_column_logical_type(&c.result, (idx_t)find_column(&c, want->name));
+        put_column(select, want->name, want->type, type);
+        buf_printf(select, " AS c%zu, ", i);
+        if (want->type == TYPE_DOUBLE && duckdb_get_type_id(type) == DUCKDB_TYPE_DECIMAL)
+            g->n_decimals_rounded++;
+        if (want->type == TYPE_TIMESTAMP && duckdb_get_type_id(type) == DUCKDB_TYPE_TIMESTAMP_NS)
+            g->n_nanoseconds_cut++;
+        duckdb_destroy_logical_type(&type);
+    }
+    duckdb_destroy_result(&c.result);
+    return rc;
+}
+
+enum rc parquet_count(struct ingest *g, size_t file, uint64_t *ret, struct err *err)
+{
+    struct buf sql;
+    bool any = false;
+    int64_t n = 0;
+    buf_init(&sql, SIZE_MAX);
+    buf_put_literal(&sql, "SELECT count(*) FROM ");
+    parquet_put_source(&sql, g->job.files[file].path);
+    enum rc rc = sql_number(g->connection, buf_cstr(&sql), &any, &n, err);
+    buf_done(&sql);
+    *ret = (uint64_t)n;
+    return rc == RC_OK ? RC_OK : unreadable(&g->job.files[file], err ? err->message : "", err);
+}
+
+/* ---- values that do not fit ---- */
+
+/* The condition under which a value of @name has no place in the contract's type; NULL: always fits. */
+static bool put_misfit(struct buf *b, const char *name, enum column_type declared,
+                       enum column_type contract)
+{
+    struct buf quoted;
+    bool can_misfit = true;
+    buf_init(&quoted, SIZE_MAX);
+    sql_put_name(&quoted, name);
+    const char *of = buf_cstr(&quoted);
+    if (contract == TYPE_DATE)
+        buf_printf(b, "(isinf(%s) OR %s < DATE '0001-01-01' OR %s > DATE '9999-12-31')", of, of, of);
+    else if (contract == TYPE_TIMESTAMP)
+        buf_printf(b,
+                   "(isinf(CAST(%s AS TIMESTAMP)) OR CAST(%s AS TIMESTAMP) < TIMESTAMP '0001-01-01' OR "
+                   "CAST(%s AS TIMESTAMP) >= TIMESTAMP '9999-12-31' + INTERVAL 1 DAY)",
+                   of, of, of);
+    else if (contract == TYPE_INTEGER && declared == TYPE_BIGINT)
+        buf_printf(b, "(%s < -2147483648 OR %s > 2147483647)", of, of);
+    else if (contract == TYPE_INTEGER && declared == TYPE_DOUBLE)
+        buf_printf(b,
+                   "(NOT isfinite(CAST(%s AS DOUBLE)) OR trunc(CAST(%s AS DOUBLE)) != CAST(%s AS DOUBLE) "
+                   "OR CAST(%s AS DOUBLE) < -2147483648 OR CAST(%s AS DOUBLE) > 2147483647)",
+                   of, of, of, of, of);
+    else if (contract == TYPE_BIGINT && declared == TYPE_DOUBLE)
+        buf_printf(b,
+                   "(NOT isfinite(CAST(%s AS DOUBLE)) OR trunc(CAST(%s AS DOUBLE)) != CAST(%s AS DOUBLE) "
+                   "OR CAST(%s AS DOUBLE) < -9223372036854775808.0 OR CAST(%s AS DOUBLE) >= "
+                   "9223372036854775808.0)",
+                   of, of, of, of, of);
+    else
+        can_misfit = false;
+    buf_done(&quoted);
+    return can_misfit;
+}
+
+enum rc parquet_check_values(struct ingest *g, size_t file, struct err *err)
+{
+    const struct job_file *f = &g->job.files[file];
+    enum rc rc = RC_OK;
+    for (size_t i = 0; rc == RC_OK && i < g->job.contract.n_columns; i++) {
+        const struct column *c = &g->job.contract.columns[i];
+        int declared = schema_find(&g->job.declared, str_from(c->name));
+        struct buf sql, misfit;
+        bool any = false;
+        int64_t row = 0;
+        buf_init(&sql, SIZE_MAX);
+        buf_init(&misfit, SIZE_MAX);
+        if (declared >= 0 && put_misfit(&misfit, c->name, g->job.declared.columns[declared].type, c->type)) {
+            buf_put_literal(&sql, "SELECT min(file_row_number) FROM ");
+            parquet_put_source(&sql, f->path);
+            buf_printf(&sql, " WHERE %s", buf_cstr(&misfit));
+            rc = sql_number(g->connection, buf_cstr(&sql), &any, &row, err);
+            if (rc != RC_OK)
+                rc = unreadable(f, err ? err->message : "", err);
+        }
+        if (rc == RC_OK && any)
+            rc = err_set_code(err, RC_INVALID, "cast_failed",
+                              "%s: column `%s`, data row %lld: the value does not fit %s", f->shown_as,
+                              c->name, (long long)row + 1, column_type_name(c->type));
+        buf_done(&sql);
+        buf_done(&misfit);
+    }
+    return rc;
+}
