@@ -2,6 +2,7 @@
 /* The serving process's side of ingest, inspect and describe: start, feed, listen, end. */
 #include <dlfcn.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

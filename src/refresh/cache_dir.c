@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The cache directory.
+ *
+ *   <cache>/lock                                one process at a time
+ *   <cache>/snapshots/<dataset>/<slug>/         snapshot.json, data.store: whole or not there
+ *   <cache>/snapshots/<dataset>/index.json      which slug is active, which previous; what is quarantined
+ *   <cache>/temporary/<dataset>.<n>/            builds; emptied at start
+ *   <cache>/quarantine/                         what did not verify, the newest few
+ *
+ * A build becomes a snapshot by one rename after everything in it is on disk; an index that names it is
+ * written after that, and directories no index names are removed. So a crash at any point leaves the
+ * old snapshot or the new one.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/timeutil.h"
+#include "refresh/refresh_int.h"
+
+#define LIMIT_FACTS_BYTES 65536
+#define QUARANTINE_KEPT 8
+
+enum rc cache_prepare(const char *cache_dir, int *ret_lock_fd, struct err *err)
+{
+    static const char *const parts[] = {"snapshots", "temporary", "quarantine"};
+    AUTO(mem_free_auto) char *lock = path_join(cache_dir, "lock");
+    enum rc rc = io_mkdir_all(cache_dir, 0755, err);
+    if (rc == RC_OK)
+        rc = io_lock_file(lock, ret_lock_fd, err);
+    if (rc == RC_BUSY)
+        return err_set(err, RC_BUSY,
+                       "%s is in use by another offloader: give each process its own OFFLOADER_CACHE_DIR",
+                       cache_dir);
+    for (size_t i = 0; rc == RC_OK && i < ARRAY_LEN(parts); i++) {
+        AUTO(mem_free_auto) char *path = path_join(cache_dir, parts[i]);
+        if (strcmp(parts[i], "temporary") == 0)
+            rc = io_remove_tree(path, err);
+        if (rc == RC_OK)
+            rc = io_mkdir_all(path, 0755, err);
+    }
+    return rc == RC_OK ? RC_OK : err_prefix(err, "the cache directory (OFFLOADER_CACHE_DIR)");
+}
+
+static char *dataset_directory(const struct state *s)
+{
+    return x_printf("%s/snapshots/%s", s->refresh->options.cache_dir, s->id);
+}
+
+enum rc cache_begin_build(struct state *s, uint64_t number, char **ret_build, char **ret_temp,
+                          struct err *err)
+{
+    AUTO(mem_free_auto) char *build = x_printf("%s/temporary/%s.%llu/build", s->refresh->options.cache_dir,
+                                               s->id, (unsigned long long)number);
+    AUTO(mem_free_auto) char *temp = x_printf("%s/temporary/%s.%llu/spill", s->refresh->options.cache_dir,
+                                              s->id, (unsigned long long)number);
+    enum rc rc = io_mkdir_all(build, 0755, err);
+    if (rc == RC_OK)
+        rc = io_mkdir_all(temp, 0755, err);
+    if (rc != RC_OK)
+        return rc;
+    *ret_build = TAKE(build);
+    *ret_temp = TAKE(temp);
+    return RC_OK;
+}
+
+/* ---- snapshot.json ---- */
+
+static void put_hex(struct json_writer *w, const char *key, const uint8_t digest[32])
+{
+    char hex[SHA256_HEX_BYTES];
+    hex_encode(digest, 32, hex);
+    jw_key(w, key);
+    jw_cstr(w, hex);
+}
+
+static void put_facts(struct buf *b, const struct snapshot_facts *f)
+{
+    struct json_writer w;
+    jw_init(&w, b);
+    jw_open(&w, '{');
+    jw_key(&w, "format");
+    jw_int(&w, 1);
+    jw_key(&w, "snapshot_id");
+    jw_cstr(&w, f->snapshot_id);
+    jw_key(&w, "model_tag");
+    jw_cstr(&w, f->model_tag);
+    jw_key(&w, "watermark_us");
+    jw_int(&w, f->watermark_us);
+    jw_key(&w, "created_at_us");
+    jw_int(&w, f->created_at_us);
+    jw_key(&w, "rows");
+    jw_uint(&w, f->n_rows);
+    jw_key(&w, "bytes");
+    jw_uint(&w, f->n_bytes);
+    jw_key(&w, "quality_warning");
+    jw_bool(&w, f->quality_warning);
+    put_hex(&w, "fingerprint", f->fingerprint);
+    put_hex(&w, "contract", f->contract_fingerprint);
+    jw_close(&w, '}');
+}
+
+void facts_done(struct snapshot_facts *f)
+{
+    mem_free(f->snapshot_id);
+    mem_free(f->model_tag);
+    *f = (struct snapshot_facts){0};
+}
+
+static bool take_text(const struct node *root, const char *key, char **ret)
+{
+    const struct node *n = node_get(root, key);
+    if (!n || n->kind != NODE_STRING)
+        return false;
+    *ret = x_strndup(n->text.p, n->text.n);
+    return true;
+}
+
+static bool take_integer(const struct node *root, const char *key, int64_t *ret)
+{
+    const struct node *n = node_get(root, key);
+    if (!n || n->kind != NODE_INT)
+        return false;
+    *ret = n->integer;
+    return true;
+}
+
+static bool take_hex(const struct node *root, const char *key, uint8_t ret[32])
+{
+    const struct node *n = node_get(root, key);
+    return n && n->kind == NODE_STRING && hex_decode(n->text, ret, 32);
+}
+
+static bool take_facts(const struct node *root, struct snapshot_facts *f)
+{
+    int64_t rows = 0, bytes = 0;
+    const struct node *warning = node_get(root, "quality_warning");
+    bool fine = take_text(root, "snapshot_id", &f->snapshot_id) && take_text(root, "model_tag", &f->model_tag) &&
+                take_integer(root, "watermark_us", &f->watermark_us) &&
+                take_integer(root, "created_at_us", &f->created_at_us) &&
+                take_integer(root, "rows", &rows) && take_integer(root, "bytes", &bytes) &&
+                take_hex(root, "fingerprint", f->fingerprint) &&
+                take_hex(root, "contract", f->contract_fingerprint);
+    f->n_rows = (uint64_t)rows;
+    f->n_bytes = (uint64_t)bytes;
+    f->quality_warning = warning && warning->boolean;
+    return fine;
+}
+
+/* The file is JSON, a newline, and the CRC-32C of the JSON in hex: one changed byte is found. */
+static enum rc write_checked(const char *path, struct buf *json, struct err *err)
+{
+    uint32_t crc = crc32c(0, json->p, json->n);
+    buf_printf(json, "\n%08x\n", crc);
+    if (json->failed)
+        return err_set(err, RC_NO_MEMORY, "out of memory");
+    return io_write_file(path, json->p, json->n, 0644, err);
+}
+
+static const struct node *read_checked(const char *path, struct arena *arena, struct err *err)
+{
+    struct buf text;
+    const struct node *root = NULL;
+    char want[16];
+    buf_init(&text, LIMIT_FACTS_BYTES);
+    if (io_read_file(path, &text, err) == RC_OK && text.n > 10) {
+        size_t n = text.n - 10;
+        (void)snprintf(want, sizeof want, "\n%08x\n", crc32c(0, text.p, n));
+        if (memcmp(text.p + n, want, 10) == 0)
+            root = json_parse((struct str){text.p, n}, arena, err);
+        else
+            (void)err_set(err, RC_CORRUPT, "%s: does not verify", path);
+    }
+    buf_done(&text);
+    return root;
+}
+
+/* ---- finishing a build ---- */
+
+static char *make_slug(const char *snapshot_id, uint64_t number)
+{
+    char name[101];
+    size_t n = 0;
+    for (; snapshot_id[n] && n < sizeof name - 1; n++) {
+        char c = snapshot_id[n];
+        name[n] = c == ':' || c == '.' ? '_' : c; /* the rest of the alphabet suits every file system */
+    }
+    name[n] = 0;
+    return x_printf("%s-%llx-%llx", name, (unsigned long long)wall_us(), (unsigned long long)number);
+}
+
+static enum rc fsync_file(const char *directory, const char *name, struct err *err)
+{
+    AUTO(mem_free_auto) char *path = path_join(directory, name);
+    AUTO(fd_auto) int fd = -1;
+    enum rc rc = io_open(path, O_RDONLY | O_CLOEXEC, 0, &fd, err);
+    return rc == RC_OK ? io_fsync(fd, path, err) : rc;
+}
+
+enum rc cache_finish_build(struct state *s, const char *build, const struct snapshot_facts *facts,
+                           uint64_t number, char **ret_directory, struct err *err)
+{
+    AUTO(mem_free_auto) char *parent = dataset_directory(s);
+    AUTO(mem_free_auto) char *slug = make_slug(facts->snapshot_id, number);
+    AUTO(mem_free_auto) char *directory = path_join(parent, slug);
+    AUTO(mem_free_auto) char *facts_path = path_join(build, "snapshot.json");
+    struct buf json;
+    buf_init(&json, LIMIT_FACTS_BYTES);
+    put_facts(&json, facts);
+    enum rc rc = write_checked(facts_path, &json, err);
+    buf_done(&json);
+    if (rc == RC_OK)
+        rc = fsync_file(build, STORE_FILE_NAME, err);
+    if (rc == RC_OK)
+        rc = io_fsync_dir(build, err);
+    if (rc == RC_OK)
+        rc = io_mkdir_all(parent, 0755, err);
+    if (rc == RC_OK)
+        rc = io_rename(build, directory, err);
+    if (rc == RC_OK)
+        rc = io_fsync_dir(parent, err);
+    if (rc == RC_OK)
+        *ret_directory = TAKE(directory);
+    return rc;
+}
+
+/* ---- index ---- */
+
+static const char *slug_of(const struct snapshot *s)
+{
+    const char *slash = s && s->directory ? strrchr(s->directory, '/') : NULL;
+    return slash ? slash + 1 : NULL;
+}
+
+enum rc cache_write_index(const struct state *s, struct err *err)
+{
+    AUTO(mem_free_auto) char *parent = dataset_directory(s);
+    AUTO(mem_free_auto) char *path = path_join(parent, "index.json");
+    struct json_writer w;
+    struct buf json;
+    enum rc rc = io_mkdir_all(parent, 0755, err);
+    if (rc != RC_OK)
+        return rc;
+    buf_init(&json, LIMIT_FACTS_BYTES);
+    jw_init(&w, &json);
+    jw_open(&w, '{');
+    jw_key(&w, "active");
+    jw_cstr(&w, slug_of(s->active));
+    jw_key(&w, "previous");
+    jw_cstr(&w, slug_of(s->previous));
+    jw_key(&w, "quarantined");
+    jw_cstr(&w, s->quarantined);
+    jw_close(&w, '}');
+    rc = write_checked(path, &json, err);
+    buf_done(&json);
+    return rc;
+}
+
+/* ---- opening ---- */
+
+static void on_release(struct snapshot *s)
+{
+    struct err err = ERR_INIT;
+    if (!atomic_load(&s->discard) || !s->directory)
+        return;
+    if (io_remove_tree(s->directory, &err) != RC_OK)
+        log_event(LOG_WARN, "cache", "an old snapshot could not be removed; the next start removes it",
+                  LF_STR("dataset", s->dataset_id), LF_STR("error", err.message));
+}
+
+struct snapshot *cache_make_snapshot(const struct state *s, const struct snapshot_facts *f,
+                                     const char *directory, struct err *err)
+{
+    struct snapshot *snapshot = snapshot_new();
+    enum rc rc = store_open(directory, &snapshot->store, err);
+    if (rc == RC_OK && store_rows(snapshot->store) != f->n_rows)
+        rc = err_set(err, RC_CORRUPT, "%s: has another number of rows than its facts say", directory);
+    if (rc != RC_OK) {
+        snapshot_unref(snapshot);
+        return NULL;
+    }
+    snapshot->dataset_id = x_strdup(s->id);
+    snapshot->snapshot_id = x_strdup(f->snapshot_id);
+    snapshot->model_tag = x_strdup(f->model_tag);
+    snapshot->directory = x_strdup(directory);
+    snapshot->watermark_us = f->watermark_us;
+    snapshot->created_at_us = f->created_at_us;
+    snapshot->n_rows = f->n_rows;
+    snapshot->n_bytes = store_bytes(snapshot->store);
+    snapshot->quality_warning = f->quality_warning;
+    memcpy(snapshot->fingerprint, f->fingerprint, 32);
+    memcpy(snapshot->contract_fingerprint, f->contract_fingerprint, 32);
+    hex_encode(f->fingerprint, 8, snapshot->index_hash);
+    snapshot->on_release = on_release;
+    atomic_store(&snapshot->warm, true);
+    return snapshot;
+}
+
+void cache_quarantine(const struct refresh *r, const char *directory)
+{
+    AUTO(mem_free_auto) char *parent = path_join(r->options.cache_dir, "quarantine");
+    const char *slash = strrchr(directory, '/');
+    AUTO(mem_free_auto) char *target = path_join(parent, slash ? slash + 1 : directory);
+    struct err err = ERR_INIT;
+    char **names = NULL;
+    size_t n = 0;
+    if (io_list_dir(parent, &names, &n, &err) == RC_OK && n >= QUARANTINE_KEPT) {
+        AUTO(mem_free_auto) char *oldest = path_join(parent, names[0]);
+        (void)io_remove_tree(oldest, &err); /* only tidiness: the next one tries again */
+    }
+    io_free_names(names, n);
+    if (io_rename(directory, target, &err) != RC_OK)
+        log_event(LOG_WARN, "cache", "cannot move a snapshot to quarantine", LF_STR("error", err.message));
+}
+
+/* The snapshot in @slug, or NULL after quarantining what is there and does not verify. */
+static struct snapshot *open_slug(const struct state *s, const char *parent, const char *slug)
+{
+    AUTO(mem_free_auto) char *directory = path_join(parent, slug);
+    AUTO(mem_free_auto) char *facts_path = path_join(directory, "snapshot.json");
+    struct snapshot_facts facts = {0};
+    struct snapshot *snapshot = NULL;
+    struct arena arena;
+    struct err err = ERR_INIT;
+    struct stat st;
+    arena_init(&arena, 16 * LIMIT_FACTS_BYTES);
+    const struct node *root = read_checked(facts_path, &arena, &err);
+    bool readable = root && take_facts(root, &facts);
+    bool same_contract =
+        readable && memcmp(facts.contract_fingerprint, state_dataset(s)->contract_fingerprint, 32) == 0;
+    if (same_contract)
+        snapshot = cache_make_snapshot(s, &facts, directory, &err);
+    facts_done(&facts);
+    arena_done(&arena);
+    if (!snapshot && stat(directory, &st) == 0 && !(readable && !same_contract)) {
+        log_event(LOG_WARN, "cache", "a cached snapshot does not verify and is rebuilt",
+                  LF_STR("dataset", s->id), LF_STR("error", err.message));
+        cache_quarantine(s->refresh, directory);
+    }
+    return snapshot;
+}
+
+static void remove_unnamed(const struct state *s, const char *parent)
+{
+    char **names = NULL;
+    size_t n = 0;
+    struct err err = ERR_INIT;
+    const char *active = slug_of(s->active), *previous = slug_of(s->previous);
+    if (io_list_dir(parent, &names, &n, &err) != RC_OK)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        AUTO(mem_free_auto) char *path = path_join(parent, names[i]);
+        bool is_named = strcmp(names[i], "index.json") == 0 || (active && strcmp(names[i], active) == 0) ||
+                        (previous && strcmp(names[i], previous) == 0);
+        if (!is_named)
+            (void)io_remove_tree(path, &err); /* only tidiness: the next start tries again */
+    }
+    io_free_names(names, n);
+}
+
+void cache_warm_start(struct state *s)
+{
+    AUTO(mem_free_auto) char *parent = dataset_directory(s);
+    AUTO(mem_free_auto) char *path = path_join(parent, "index.json");
+    struct arena arena;
+    struct err err = ERR_INIT;
+    arena_init(&arena, 16 * LIMIT_FACTS_BYTES);
+    const struct node *root = read_checked(path, &arena, &err);
+    const struct node *active = node_get(root, "active"), *previous = node_get(root, "previous");
+    const struct node *quarantined = node_get(root, "quarantined");
+    if (!root && err.rc == RC_CORRUPT)
+        log_event(LOG_WARN, "cache", "the index of a dataset does not verify; it starts cold",
+                  LF_STR("dataset", s->id));
+    if (active && active->kind == NODE_STRING)
+        s->active = open_slug(s, parent, active->text.p);
+    if (s->active && previous && previous->kind == NODE_STRING)
+        s->previous = open_slug(s, parent, previous->text.p);
+    if (quarantined && quarantined->kind == NODE_STRING)
+        s->quarantined = x_strndup(quarantined->text.p, quarantined->text.n);
+    arena_done(&arena);
+    remove_unnamed(s, parent);
+}
