@@ -58,6 +58,18 @@ void headers_common(const struct serve *s, struct buf *h, const char *request_id
     }
 }
 
+void headers_admin(const struct serve *s, struct buf *h, const char *request_id)
+{
+    buf_put_literal(h, "X-Request-Id: ");
+    buf_put_cstr(h, request_id);
+    buf_put_literal(h, "\r\nX-Content-Type-Options: nosniff\r\n");
+    if (s->options.release) {
+        buf_put_literal(h, "X-Release: ");
+        buf_put_cstr(h, s->options.release);
+        buf_put_literal(h, "\r\n");
+    }
+}
+
 static bool is_hex_run(struct str s, size_t from, size_t n)
 {
     bool any = false;

@@ -179,6 +179,8 @@ void serve_on_refuse(int status, const char *message, const struct http_request 
     buf_put_literal(headers, "Content-Type: application/json\r\nCache-Control: no-store\r\n");
     if (status == 503)
         buf_put_literal(headers, "Retry-After: 1\r\n");
+    if (status == 405)
+        buf_put_literal(headers, "Allow: GET, HEAD, OPTIONS\r\n");
     headers_common(s, headers, request_id, r ? r->origin : (struct str){NULL, 0});
     error_body(body, error_family(status), message, request_id);
     metrics_request(METRICS_UNKNOWN, metrics_status_of(status), 0);

@@ -59,6 +59,8 @@ void serve_refresh_views(struct serve *s);
 #define REQUEST_ID_BYTES 129
 /* The caller's X-Request-Id when it is well-formed, else a fresh one; NUL-terminated. */
 void request_id_choose(struct str sent, char ret[REQUEST_ID_BYTES]);
+/* Appends the headers every answer of the admin port carries. */
+void headers_admin(const struct serve *s, struct buf *h, const char *request_id);
 /* Family of an error status: "unauthorized", "not_found", ... */
 const char *error_family(int status);
 /* {"error":{"family","message"},"meta":{"request_id"}} */
