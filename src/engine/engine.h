@@ -32,8 +32,6 @@ struct ingest_job {
     const char *const *local_paths; /* per file: where its bytes are on this disk */
     const char *target_directory;   /* exists, empty; data.store (or data.duckdb) is written into it */
     const char *temp_directory;     /* exists; spill space */
-    bool for_duckdb;                /* OFFLOADER_ENGINE=duckdb: write data.duckdb besides */
-    bool verify_sha256;             /* always hash; compare where the manifest gives one */
     const char *active_directory;   /* directory of the active snapshot for min_tenant_ratio, or NULL */
     struct ingest_limits limits;
     /* On the calling thread, a few times a second. NULL: none. */
@@ -72,40 +70,40 @@ MUST_CHECK enum rc engine_inspect(const struct manifest *m, const char *const *l
 MUST_CHECK enum rc engine_describe(const char *local_path, enum file_format format,
                                    struct schema *ret, uint64_t *ret_rows, struct err *err);
 
-/* ---- query processes: DuckDB plans for remote_scan and for OFFLOADER_ENGINE=duckdb ---- */
+/* ---- queries that DuckDB reads for: remote_scan, and OFFLOADER_ENGINE=duckdb ---- */
 
-/* Ranged reads for a query child: answered on a thread of the engine room by this callback. */
+/* The files of a snapshot as they are. Everything owned; engine_source_free. */
 struct engine_source {
     size_t n_files;
-    const enum file_format *formats;
-    /* Size of file @i; reads of [at, at+n). Thread-safe, may block; the deadline is the callee's. */
-    enum rc (*read)(void *arg, size_t i, uint64_t at, void *p, size_t n, struct err *err);
-    const uint64_t *sizes;
-    void *arg;
-    const struct schema *file_schema;  /* the manifest's */
-    const char *duckdb_path;           /* not NULL: a local data.duckdb instead of files */
-    uint64_t generation;               /* identity for prepared statements and open handles */
+    char **paths; /* local */
+    enum file_format *formats;
+    struct schema declared; /* the manifest's */
+    bool is_exact;
 };
+struct engine_source *engine_source_new(const struct manifest *m, const char *const *local_paths);
+void engine_source_free(struct engine_source *s);
 
 struct engine_options {
-    int n_processes, threads;
+    int threads;
     uint64_t memory_bytes;
-    const char *temp_directory;
+    const char *temp_directory; /* borrowed for good */
 };
 struct engine; /* thread-safe */
-MUST_CHECK enum rc engine_new(const struct engine_options *options, struct engine **ret,
-                              struct err *err); /* starts no process yet */
+struct engine *engine_new(const struct engine_options *options);
 void engine_free(struct engine *e);
-/* Runs on the calling worker thread. A broken process is replaced and the query tried once more. */
+/*
+ * Runs on the calling worker thread. A child process reads the rows that the filters let through, and
+ * only the columns the query needs, into a serving store of its own in a temporary directory; the
+ * query then runs on that. So both executors answer with the same code, and the filters - the tenant's
+ * among them - are applied here once more, whatever the child did. A crash of the child is tried once
+ * more, then RC_IO.
+ */
 MUST_CHECK enum rc engine_execute(struct engine *e, const struct engine_source *source,
                                   const struct query *q, const struct query_control *control,
                                   struct row_sink sink, struct query_result *ret,
                                   struct query_stats *stats, struct err *err);
-/* True when a trivial query is answered, or nothing has needed DuckDB yet. */
+/* True when the last query's child did its work, or nothing has needed DuckDB yet. */
 bool engine_is_up(struct engine *e);
-int engine_processes(struct engine *e);
-/* "1.4.4", from the library file, without loading it in this process. */
-const char *engine_duckdb_version(void);
 
 /* ---- the child's side: called by main() for `offloader __ingest`, `__inspect`, `__query` ---- */
 int engine_child_main(int argc, char **argv);

@@ -88,15 +88,16 @@ static enum rc check_file_rows(const struct ingest *g, size_t i, struct err *err
 
 /* ---- the source of rows: columns c0, c1, … and `ord` ---- */
 
+static const char *const sql_types[N_COLUMN_TYPES] = {
+    [TYPE_DATE] = "DATE",       [TYPE_TIMESTAMP] = "TIMESTAMP", [TYPE_VARCHAR] = "VARCHAR",
+    [TYPE_INTEGER] = "INTEGER", [TYPE_BIGINT] = "BIGINT",       [TYPE_DOUBLE] = "DOUBLE",
+    [TYPE_BOOLEAN] = "BOOLEAN", [TYPE_JSON] = "VARCHAR"};
+
 static void put_table(struct buf *sql, const struct schema *s)
 {
-    static const char *const types[N_COLUMN_TYPES] = {
-        [TYPE_DATE] = "DATE",       [TYPE_TIMESTAMP] = "TIMESTAMP", [TYPE_VARCHAR] = "VARCHAR",
-        [TYPE_INTEGER] = "INTEGER", [TYPE_BIGINT] = "BIGINT",       [TYPE_DOUBLE] = "DOUBLE",
-        [TYPE_BOOLEAN] = "BOOLEAN", [TYPE_JSON] = "VARCHAR"};
     buf_put_literal(sql, "CREATE TABLE rows(");
     for (size_t i = 0; i < s->n_columns; i++)
-        buf_printf(sql, "c%zu %s, ", i, types[s->columns[i].type]);
+        buf_printf(sql, "c%zu %s, ", i, sql_types[s->columns[i].type]);
     buf_put_literal(sql, "ord BIGINT)");
 }
 
@@ -105,9 +106,9 @@ static enum rc put_parquet(struct ingest *g, size_t i, struct buf *sql, struct e
 {
     buf_put_literal(sql, "SELECT ");
     enum rc rc = parquet_check(g, i, sql, err);
-    if (rc == RC_OK)
+    if (rc == RC_OK && !g->job.is_query)
         rc = parquet_check_values(g, i, err);
-    if (rc == RC_OK)
+    if (rc == RC_OK && !g->job.is_query)
         rc = parquet_count(g, i, &g->file_rows[i], err);
     if (rc == RC_OK)
         rc = check_file_rows(g, i, err);
@@ -290,6 +291,39 @@ static void stream_done(struct stream *s)
     mem_free(s->json);
 }
 
+/* NaN is above everything in both worlds; text is compared by bytes; values are bound. */
+static void put_filters(const struct ingest *g, struct buf *sql)
+{
+    static const char *const ops[] = {"=", ">=", "<="};
+    for (size_t i = 0; i < g->job.n_filters; i++)
+        buf_printf(sql, "%sc%d %s $%zu", i ? " AND " : " WHERE ", g->job.filters[i].column,
+                   ops[g->job.filters[i].op], i + 1);
+}
+
+static enum rc bind_filters(const struct ingest *g, duckdb_prepared_statement statement, struct err *err)
+{
+    for (size_t i = 0; i < g->job.n_filters; i++) {
+        const struct query_filter *f = &g->job.filters[i];
+        enum column_type type = g->job.contract.columns[f->column].type;
+        duckdb_state state = DuckDBError;
+        if (f->value.kind == VALUE_TEXT)
+            state = duckdb_bind_varchar_length(statement, i + 1, f->value.text.p, f->value.text.n);
+        else if (f->value.kind == VALUE_DOUBLE)
+            state = duckdb_bind_double(statement, i + 1, f->value.number);
+        else if (f->value.kind == VALUE_BOOL)
+            state = duckdb_bind_boolean(statement, i + 1, f->value.boolean);
+        else if (type == TYPE_DATE)
+            state = duckdb_bind_date(statement, i + 1, (duckdb_date){(int32_t)f->value.integer});
+        else if (type == TYPE_TIMESTAMP)
+            state = duckdb_bind_timestamp(statement, i + 1, (duckdb_timestamp){f->value.integer});
+        else
+            state = duckdb_bind_int64(statement, i + 1, f->value.integer);
+        if (state != DuckDBSuccess)
+            return err_set(err, RC_IO, "DuckDB: cannot bind a value");
+    }
+    return RC_OK;
+}
+
 static enum rc stream_rows(struct ingest *g, const char *sql, struct store_writer *writer, struct err *err)
 {
     duckdb_prepared_statement statement = NULL;
@@ -298,7 +332,9 @@ static enum rc stream_rows(struct ingest *g, const char *sql, struct store_write
     enum rc rc = RC_OK;
     if (duckdb_prepare(g->connection, sql, &statement) != DuckDBSuccess)
         rc = err_set(err, RC_IO, "DuckDB: %.600s", duckdb_prepare_error(statement));
-    else if (duckdb_execute_prepared_streaming(statement, &result) != DuckDBSuccess)
+    if (rc == RC_OK)
+        rc = bind_filters(g, statement, err);
+    if (rc == RC_OK && duckdb_execute_prepared_streaming(statement, &result) != DuckDBSuccess)
         rc = err_set(err, RC_IO, "DuckDB: %.600s", duckdb_result_error(&result));
     if (rc != RC_OK) {
         duckdb_destroy_prepare(&statement);
@@ -323,9 +359,15 @@ static enum rc stream_rows(struct ingest *g, const char *sql, struct store_write
 static void put_sorted_select(const struct ingest *g, const char *source, struct buf *sql)
 {
     buf_put_literal(sql, "SELECT ");
-    for (size_t i = 0; i < g->job.contract.n_columns; i++)
-        buf_printf(sql, "c%zu, ", i);
-    buf_printf(sql, "ord FROM %s ORDER BY ", source);
+    for (size_t i = 0; i < g->job.contract.n_columns; i++) {
+        if (!g->job.is_query || g->job.needed[i])
+            buf_printf(sql, "c%zu, ", i);
+        else
+            buf_printf(sql, "CAST(NULL AS %s) AS c%zu, ", sql_types[g->job.contract.columns[i].type], i);
+    }
+    buf_printf(sql, "ord FROM %s", source);
+    put_filters(g, sql);
+    buf_put_literal(sql, " ORDER BY ");
     for (int i = 0; i < g->job.n_sort_columns; i++)
         buf_printf(sql, "c%d ASC NULLS LAST, ", g->job.sort_columns[i]);
     buf_put_literal(sql, "ord");
@@ -494,7 +536,7 @@ enum rc ingest_run(struct ingest *g, struct err *err)
     g->file_rows = x_array0(n, sizeof *g->file_rows);
     g->file_sizes = x_array0(n, sizeof *g->file_sizes);
     g->file_hashes = x_array0(n, sizeof *g->file_hashes);
-    enum rc rc = check_files(g, err);
+    enum rc rc = g->job.is_query ? RC_OK : check_files(g, err);
     if (rc == RC_OK)
         rc = sql_open(has_csv(g) ? database : ":memory:", g->job.threads, g->job.memory_bytes,
                       g->job.temp, &g->database, &g->connection, err);

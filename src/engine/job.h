@@ -35,15 +35,21 @@ struct child_job {
     bool has_row_count;
     uint64_t row_count;
     const char *target, *temp, *active;
-    bool for_duckdb;
     int threads;
     uint64_t memory_bytes;
+    /* a query's: no digests, only the needed columns, only rows that the filters let through */
+    bool is_query;
+    bool *needed; /* per contract column */
+    struct query_filter *filters;
+    size_t n_filters;
 };
 
 /* Parent: writes the job. */
 void job_write(struct buf *b, const struct ingest_job *job);
 void job_write_files(struct json_writer *w, const struct manifest *m, const char *const *paths);
 void job_write_schema(struct json_writer *w, const char *key, const struct schema *s);
+void job_write_query(struct buf *b, const struct engine_source *source, const struct query *q,
+                     const char *target, const char *temp, int threads, uint64_t memory_bytes);
 /* Child: everything in @arena, schemas included. RC_INTERNAL for a job that is not one. */
 MUST_CHECK enum rc job_read(struct str text, struct arena *arena, struct child_job *ret,
                             struct err *err);

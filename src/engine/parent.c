@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "base/io.h"
 #include "base/mem.h"
 #include "base/timeutil.h"
 #include "engine/job.h"
@@ -102,8 +103,10 @@ static void tell_progress(const struct node *p, const struct ingest_job *job)
 /* ---- ingest ---- */
 
 struct listening {
-    const struct ingest_job *job;
+    const struct ingest_job *job; /* NULL: a query's child, whose result is its file */
     struct ingest_report *report;
+    const struct query_control *control;
+    int stall_seconds;
     bool has_result, has_error;
     int64_t heard_us;
 };
@@ -118,33 +121,46 @@ static enum rc on_line(struct listening *l, struct str line, struct err *err)
     if (!root) {
         rc = err_set(err, RC_INTERNAL, "the ingest process said something that is no JSON");
     } else if (node_get(root, "progress")) {
-        tell_progress(node_get(root, "progress"), l->job);
+        if (l->job)
+            tell_progress(node_get(root, "progress"), l->job);
     } else if (node_get(root, "error")) {
         l->has_error = true;
         rc = take_error(node_get(root, "error"), err);
     } else if (node_get(root, "result")) {
-        take_result(node_get(root, "result"), l->job, l->report);
+        if (l->job)
+            take_result(node_get(root, "result"), l->job, l->report);
         l->has_result = true;
     }
     arena_done(&arena);
     return rc;
 }
 
+/* Why to stop listening: the caller went away, a deadline, a stop. */
+static enum rc check_stop(const struct listening *l, struct err *err)
+{
+    const _Atomic bool *cancelled = l->job ? l->job->cancelled : l->control->cancelled;
+    if (cancelled && atomic_load_explicit(cancelled, memory_order_relaxed))
+        return err_set(err, RC_CANCELLED, "stopped");
+    if (l->control && l->control->deadline_us && monotonic_us() > l->control->deadline_us)
+        return err_set(err, RC_TIMEOUT, "the query passed its deadline");
+    if (l->stall_seconds > 0 && monotonic_us() - l->heard_us > (int64_t)l->stall_seconds * 1000000)
+        return err_set(err, RC_TIMEOUT, "the ingest made no progress for %d s and was ended",
+                       l->stall_seconds);
+    return RC_OK;
+}
+
 static enum rc listen_to(struct process *p, struct listening *l, struct err *err)
 {
-    int64_t stall_us = (int64_t)l->job->limits.stall_seconds * 1000000;
     struct str line;
     l->heard_us = monotonic_us();
     for (;;) {
         struct err waiting = ERR_INIT;
         enum rc rc = process_line(p, LISTEN_US, &line, &waiting);
-        if (l->job->cancelled && atomic_load_explicit(l->job->cancelled, memory_order_relaxed))
-            return err_set(err, RC_CANCELLED, "the ingest was stopped");
         if (rc == RC_NOT_FOUND)
             return RC_OK;
-        if (rc == RC_TIMEOUT && stall_us > 0 && monotonic_us() - l->heard_us > stall_us)
-            return err_set(err, RC_TIMEOUT, "the ingest made no progress for %d s and was ended",
-                           l->job->limits.stall_seconds);
+        enum rc stop = check_stop(l, err);
+        if (stop != RC_OK)
+            return stop;
         if (rc == RC_TIMEOUT)
             continue;
         if (rc != RC_OK) {
@@ -157,28 +173,33 @@ static enum rc listen_to(struct process *p, struct listening *l, struct err *err
     }
 }
 
-enum rc engine_ingest(const struct ingest_job *job, struct ingest_report *ret, struct err *err)
+/* One ingest child from start to end. */
+static enum rc run_ingest_child(const struct buf *text, struct listening *l, struct err *err)
 {
     static const char *const args[] = {"__ingest", NULL};
     struct process p;
-    struct buf text;
-    struct listening l = {.job = job, .report = ret};
     char how[128];
-    buf_init(&text, LIMIT_JOB_BYTES);
-    job_write(&text, job);
-    if (text.failed) {
-        buf_done(&text);
-        return err_set(err, RC_NO_MEMORY, "out of memory for an ingest job");
-    }
+    if (text->failed)
+        return err_set(err, RC_NO_MEMORY, "out of memory for a job");
     enum rc rc = process_start(&p, args, err);
     if (rc == RC_OK)
-        rc = process_feed(&p, (struct str){text.p, text.n}, err);
+        rc = process_feed(&p, (struct str){text->p, text->n}, err);
     if (rc == RC_OK)
-        rc = listen_to(&p, &l, err);
+        rc = listen_to(&p, l, err);
     bool fine = process_end(&p, rc != RC_OK, how);
+    if (rc == RC_OK && (!fine || !l->has_result))
+        rc = err_set(err, RC_IO, "the DuckDB process %s before it was done", how);
+    return rc;
+}
+
+enum rc engine_ingest(const struct ingest_job *job, struct ingest_report *ret, struct err *err)
+{
+    struct buf text;
+    struct listening l = {.job = job, .report = ret, .stall_seconds = job->limits.stall_seconds};
+    buf_init(&text, LIMIT_JOB_BYTES);
+    job_write(&text, job);
+    enum rc rc = run_ingest_child(&text, &l, err);
     buf_done(&text);
-    if (rc == RC_OK && (!fine || !l.has_result))
-        rc = err_set(err, RC_IO, "the ingest process %s before it was done", how);
     if (rc != RC_OK && l.has_result)
         ingest_report_done(ret);
     return rc;
@@ -191,6 +212,117 @@ void ingest_report_done(struct ingest_report *r)
     mem_free(r->file_hashes);
     mem_free(r->file_sizes);
     *r = (struct ingest_report){0};
+}
+
+/* ---- queries ---- */
+
+struct engine {
+    struct engine_options options;
+    _Atomic uint64_t n_queries;
+    _Atomic bool is_down;
+};
+
+struct engine_source *engine_source_new(const struct manifest *m, const char *const *local_paths)
+{
+    struct engine_source *s = x_alloc0(sizeof *s);
+    s->n_files = m->n_files;
+    s->paths = x_array0(m->n_files, sizeof(char *));
+    s->formats = x_array0(m->n_files, sizeof *s->formats);
+    for (size_t i = 0; i < m->n_files; i++) {
+        s->paths[i] = x_strdup(local_paths[i]);
+        s->formats[i] = m->files[i].format;
+    }
+    schema_copy(&s->declared, &m->schema);
+    s->is_exact = m->compatibility == COMPAT_EXACT;
+    return s;
+}
+
+void engine_source_free(struct engine_source *s)
+{
+    if (!s)
+        return;
+    for (size_t i = 0; i < s->n_files; i++)
+        mem_free(s->paths[i]);
+    mem_free(s->paths);
+    mem_free(s->formats);
+    schema_done(&s->declared);
+    mem_free(s);
+}
+
+struct engine *engine_new(const struct engine_options *options)
+{
+    struct engine *e = x_alloc0(sizeof *e);
+    e->options = *options;
+    return e;
+}
+
+void engine_free(struct engine *e)
+{
+    mem_free(e);
+}
+
+bool engine_is_up(struct engine *e)
+{
+    return !atomic_load(&e->is_down);
+}
+
+static bool never_matches(const struct query *q)
+{
+    for (int i = 0; i < q->n_filters; i++)
+        if (q->filters[i].never_matches)
+            return true;
+    return false;
+}
+
+/* The rows the query needs, as a store in @directory. */
+static enum rc extract(struct engine *e, const struct engine_source *source, const struct query *q,
+                       const struct query_control *control, const char *directory, struct err *err)
+{
+    struct buf text;
+    buf_init(&text, LIMIT_JOB_BYTES);
+    job_write_query(&text, source, q, directory, directory, e->options.threads, e->options.memory_bytes);
+    enum rc rc = RC_IO;
+    for (int attempt = 0; attempt < 2 && rc == RC_IO; attempt++) {
+        struct listening l = {.control = control};
+        rc = run_ingest_child(&text, &l, err);
+    }
+    buf_done(&text);
+    atomic_store(&e->is_down, rc == RC_IO);
+    return rc;
+}
+
+enum rc engine_execute(struct engine *e, const struct engine_source *source, const struct query *q,
+                       const struct query_control *control, struct row_sink sink,
+                       struct query_result *ret, struct query_stats *stats, struct err *err)
+{
+    AUTO(mem_free_auto) char *directory =
+        x_printf("%s/query.%llu", e->options.temp_directory,
+                 (unsigned long long)atomic_fetch_add(&e->n_queries, 1));
+    struct store *store = NULL;
+    struct err tidy = ERR_INIT;
+    *ret = (struct query_result){.n_rows = 0};
+    if (never_matches(q))
+        return RC_OK;
+    enum rc rc = io_mkdir_all(directory, 0700, err);
+    if (rc == RC_OK)
+        rc = extract(e, source, q, control, directory, err);
+    if (rc == RC_OK)
+        rc = store_open(directory, &store, err);
+    if (rc == RC_OK) {
+        struct store_scratch *scratch = store_scratch_new();
+        rc = store_execute(store, q, control, sink, scratch, ret, stats, err);
+        /* Text of the position points into the store, which goes now: without a position a cursor
+         * carries the offset, which leads to the same row of the same snapshot. */
+        for (int i = 0; i < ret->n_last; i++)
+            if (ret->last[i].kind == VALUE_TEXT)
+                ret->n_last = 0;
+        if (stats)
+            stats->executor = "duckdb";
+        store_scratch_free(scratch);
+    }
+    store_free(store);
+    (void)io_remove_tree(directory, &tidy); /* the next start empties its parent */
+    return rc;
 }
 
 /* ---- inspect and describe ---- */

@@ -52,8 +52,8 @@ struct snapshot {
     char *directory;          /* its cache directory */
     _Atomic bool warm;        /* warm-up finished (metrics: cold requests) */
     _Atomic bool discard;     /* remove @directory when the last reference goes */
-    /* Called once, on the thread that drops the last reference, before the memory goes: frees
-     * source->arg and removes the directory if discard is set. */
+    /* Called once, on the thread that drops the last reference, before the memory goes: removes the
+     * directory if discard is set. */
     void (*on_release)(struct snapshot *s);
 };
 

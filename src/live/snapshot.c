@@ -28,7 +28,7 @@ void snapshot_unref(struct snapshot *s)
     s->store = NULL;
     if (s->on_release)
         s->on_release(s);
-    mem_free(s->source);
+    engine_source_free(s->source);
     mem_free(s->dataset_id);
     mem_free(s->snapshot_id);
     mem_free(s->model_tag);

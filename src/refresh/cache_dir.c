@@ -23,7 +23,7 @@
 #include "base/timeutil.h"
 #include "refresh/refresh_int.h"
 
-#define LIMIT_FACTS_BYTES 65536
+#define LIMIT_FACTS_BYTES (64u << 20)
 #define QUARANTINE_KEPT 8
 
 enum rc cache_prepare(const char *cache_dir, int *ret_lock_fd, struct err *err)
@@ -79,6 +79,34 @@ static void put_hex(struct json_writer *w, const char *key, const uint8_t digest
     jw_cstr(w, hex);
 }
 
+static void put_source(struct json_writer *w, const struct engine_source *s)
+{
+    jw_key(w, "exact");
+    jw_bool(w, s->is_exact);
+    jw_key(w, "files");
+    jw_open(w, '[');
+    for (size_t i = 0; i < s->n_files; i++) {
+        jw_open(w, '{');
+        jw_key(w, "path");
+        jw_cstr(w, s->paths[i]);
+        jw_key(w, "parquet");
+        jw_bool(w, s->formats[i] == FILE_PARQUET);
+        jw_close(w, '}');
+    }
+    jw_close(w, ']');
+    jw_key(w, "declared");
+    jw_open(w, '[');
+    for (size_t i = 0; i < s->declared.n_columns; i++) {
+        jw_open(w, '{');
+        jw_key(w, "name");
+        jw_cstr(w, s->declared.columns[i].name);
+        jw_key(w, "type");
+        jw_cstr(w, column_type_name(s->declared.columns[i].type));
+        jw_close(w, '}');
+    }
+    jw_close(w, ']');
+}
+
 static void put_facts(struct buf *b, const struct snapshot_facts *f)
 {
     struct json_writer w;
@@ -102,6 +130,8 @@ static void put_facts(struct buf *b, const struct snapshot_facts *f)
     jw_bool(&w, f->quality_warning);
     put_hex(&w, "fingerprint", f->fingerprint);
     put_hex(&w, "contract", f->contract_fingerprint);
+    if (f->source)
+        put_source(&w, f->source);
     jw_close(&w, '}');
 }
 
@@ -109,6 +139,7 @@ void facts_done(struct snapshot_facts *f)
 {
     mem_free(f->snapshot_id);
     mem_free(f->model_tag);
+    engine_source_free(f->source);
     *f = (struct snapshot_facts){0};
 }
 
@@ -136,6 +167,32 @@ static bool take_hex(const struct node *root, const char *key, uint8_t ret[32])
     return n && n->kind == NODE_STRING && hex_decode(n->text, ret, 32);
 }
 
+static struct engine_source *take_source(const struct node *root)
+{
+    const struct node *files = node_get(root, "files"), *declared = node_get(root, "declared");
+    const struct node *exact = node_get(root, "exact");
+    if (!files || !declared || !exact)
+        return NULL;
+    struct engine_source *s = x_alloc0(sizeof *s);
+    s->is_exact = exact->boolean;
+    s->paths = x_array0(files->n_children + 1, sizeof(char *));
+    s->formats = x_array0(files->n_children + 1, sizeof *s->formats);
+    s->declared.columns = x_array0(declared->n_children + 1, sizeof *s->declared.columns);
+    for (const struct node *f = files->first; f; f = f->next) {
+        const struct node *path = node_get(f, "path"), *parquet = node_get(f, "parquet");
+        s->paths[s->n_files] = x_strdup(path ? path->text.p : "");
+        s->formats[s->n_files++] = parquet && parquet->boolean ? FILE_PARQUET : FILE_CSV;
+    }
+    for (const struct node *c = declared->first; c; c = c->next) {
+        const struct node *name = node_get(c, "name"), *type = node_get(c, "type");
+        struct column *column = &s->declared.columns[s->declared.n_columns++];
+        column->name = x_strdup(name ? name->text.p : "");
+        if (!type || !column_type_parse(type->text, &column->type))
+            column->type = TYPE_VARCHAR;
+    }
+    return s;
+}
+
 static bool take_facts(const struct node *root, struct snapshot_facts *f)
 {
     int64_t rows = 0, bytes = 0;
@@ -149,6 +206,7 @@ static bool take_facts(const struct node *root, struct snapshot_facts *f)
     f->n_rows = (uint64_t)rows;
     f->n_bytes = (uint64_t)bytes;
     f->quality_warning = warning && warning->boolean;
+    f->source = take_source(root);
     return fine;
 }
 
@@ -273,7 +331,7 @@ static void on_release(struct snapshot *s)
                   LF_STR("dataset", s->dataset_id), LF_STR("error", err.message));
 }
 
-struct snapshot *cache_make_snapshot(const struct state *s, const struct snapshot_facts *f,
+struct snapshot *cache_make_snapshot(const struct state *s, struct snapshot_facts *f,
                                      const char *directory, struct err *err)
 {
     struct snapshot *snapshot = snapshot_new();
@@ -296,6 +354,7 @@ struct snapshot *cache_make_snapshot(const struct state *s, const struct snapsho
     memcpy(snapshot->fingerprint, f->fingerprint, 32);
     memcpy(snapshot->contract_fingerprint, f->contract_fingerprint, 32);
     hex_encode(f->fingerprint, 8, snapshot->index_hash);
+    snapshot->source = TAKE(f->source);
     snapshot->on_release = on_release;
     atomic_store(&snapshot->warm, true);
     return snapshot;
@@ -328,11 +387,12 @@ static struct snapshot *open_slug(const struct state *s, const char *parent, con
     struct arena arena;
     struct err err = ERR_INIT;
     struct stat st;
-    arena_init(&arena, 16 * LIMIT_FACTS_BYTES);
+    arena_init(&arena, UINT64_C(16) * LIMIT_FACTS_BYTES);
     const struct node *root = read_checked(facts_path, &arena, &err);
     bool readable = root && take_facts(root, &facts);
+    bool needs_source = state_dataset(s)->any_remote_scan || s->refresh->options.for_duckdb;
     bool same_contract =
-        readable && memcmp(facts.contract_fingerprint, state_dataset(s)->contract_fingerprint, 32) == 0;
+        readable && (facts.source || !needs_source) && memcmp(facts.contract_fingerprint, state_dataset(s)->contract_fingerprint, 32) == 0;
     if (same_contract)
         snapshot = cache_make_snapshot(s, &facts, directory, &err);
     facts_done(&facts);
@@ -369,7 +429,7 @@ void cache_warm_start(struct state *s)
     AUTO(mem_free_auto) char *path = path_join(parent, "index.json");
     struct arena arena;
     struct err err = ERR_INIT;
-    arena_init(&arena, 16 * LIMIT_FACTS_BYTES);
+    arena_init(&arena, UINT64_C(16) * LIMIT_FACTS_BYTES);
     const struct node *root = read_checked(path, &arena, &err);
     const struct node *active = node_get(root, "active"), *previous = node_get(root, "previous");
     const struct node *quarantined = node_get(root, "quarantined");

@@ -60,8 +60,6 @@ static enum rc ingest(struct state *s, const struct order *o, const struct manif
         .local_paths = paths,
         .target_directory = build,
         .temp_directory = temp,
-        .for_duckdb = s->refresh->options.for_duckdb,
-        .verify_sha256 = true,
         .active_directory = o->dataset->checks.has_min_tenant_ratio && o->active && !o->is_cutover
                                 ? o->active->directory
                                 : NULL,
@@ -71,6 +69,18 @@ static enum rc ingest(struct state *s, const struct order *o, const struct manif
         .cancelled = &s->cancelled,
     };
     return engine_ingest(&job, report, err);
+}
+
+/* Where endpoints read the files themselves, the snapshot remembers them. */
+static struct engine_source *make_source(const struct state *s, const struct order *o,
+                                         const struct manifest *m)
+{
+    if (!o->dataset->any_remote_scan && !s->refresh->options.for_duckdb)
+        return NULL;
+    AUTO(mem_free_auto) const char **paths = x_array0(m->n_files, sizeof *paths);
+    for (size_t i = 0; i < m->n_files; i++)
+        paths[i] = m->files[i].location;
+    return engine_source_new(m, paths);
 }
 
 static enum rc build_snapshot(struct state *s, const struct order *o, const struct manifest *m,
@@ -99,6 +109,7 @@ static enum rc build_snapshot(struct state *s, const struct order *o, const stru
             .n_rows = report.n_rows,
             .n_bytes = report.store_bytes,
             .quality_warning = m->quality == QUALITY_WARNING,
+            .source = make_source(s, o, m),
         };
         memcpy(facts.contract_fingerprint, o->dataset->contract_fingerprint, 32);
         manifest_fingerprint(m, o->dataset->contract_fingerprint, (const uint8_t (*)[32])report.file_hashes,

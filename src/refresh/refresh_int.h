@@ -85,6 +85,7 @@ struct snapshot_facts { /* snapshot.json */
     uint64_t n_rows, n_bytes;
     uint8_t fingerprint[32], contract_fingerprint[32];
     bool quality_warning;
+    struct engine_source *source; /* owned; where something reads the files themselves */
 };
 void facts_done(struct snapshot_facts *f);
 MUST_CHECK enum rc cache_prepare(const char *cache_dir, int *ret_lock_fd, struct err *err);
@@ -100,7 +101,8 @@ MUST_CHECK enum rc cache_write_index(const struct state *s, struct err *err);
  * removes what nobody names. */
 void cache_warm_start(struct state *s);
 void cache_quarantine(const struct refresh *r, const char *directory);
-struct snapshot *cache_make_snapshot(const struct state *s, const struct snapshot_facts *facts,
+/* Takes facts->source over. */
+struct snapshot *cache_make_snapshot(const struct state *s, struct snapshot_facts *facts,
                                      const char *directory, struct err *err);
 
 /* ---- resolve.c ---- */

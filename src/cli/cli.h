@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Commands: one table makes dispatch, usage and --help; one small file a command. */
+#ifndef OFFLOADER_CLI_CLI_H
+#define OFFLOADER_CLI_CLI_H
+
+#include "base/compiler.h"
+
+enum { EXIT_FINE = 0, EXIT_FINDINGS = 1, EXIT_USAGE = 2 };
+
+struct flag {
+    const char *name;      /* without dashes */
+    const char *argument;  /* what it takes, for --help; NULL: a switch */
+    const char *otherwise; /* default; NULL: none */
+    const char *help;
+};
+
+struct command {
+    const char *name;
+    const char *summary;
+    const char *usage;   /* after the name */
+    const char *example;
+    const struct flag *flags; /* ended by a NULL name */
+    int max_positional;
+    int (*run)(const struct command *c);
+};
+
+/* ---- what a command sees of its arguments (parsed before run) ---- */
+const char *flag_text(const char *name); /* as given, else the default, else NULL */
+bool flag_given(const char *name);
+int n_positional(void);
+const char *positional(int at);
+
+/* A usage error on stderr; returns EXIT_USAGE. */
+int usage_error(const struct command *c, const char *format, ...) PRINTF_LIKE(2, 3);
+
+extern const struct command command_serve, command_validate, command_manifest, command_keys,
+    command_version;
+
+#endif

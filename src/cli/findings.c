@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Findings on the terminal and as JSON. */
+#include "cli/findings.h"
+
+#include <stdio.h>
+
+#include "markup/markup.h"
+
+void findings_print(const struct errlist *findings)
+{
+    for (size_t i = 0; i < findings->n_items; i++) {
+        const struct finding *f = &findings->items[i];
+        printf("%s:", f->file);
+        if (f->line)
+            printf("%d:%d:", f->line, f->column);
+        printf(" %s: %s: %s%s", f->path, f->code, f->severity == FINDING_WARNING ? "warning: " : "",
+               f->message);
+        if (f->hint)
+            printf(" (%s)", f->hint);
+        printf("\n");
+    }
+}
+
+static void put_finding(struct json_writer *w, const struct finding *f)
+{
+    jw_open(w, '{');
+    jw_key(w, "severity");
+    jw_cstr(w, f->severity == FINDING_ERROR ? "error" : "warning");
+    jw_key(w, "file");
+    jw_cstr(w, f->file);
+    jw_key(w, "line");
+    if (f->line)
+        jw_int(w, f->line);
+    else
+        jw_null(w);
+    jw_key(w, "column");
+    if (f->line)
+        jw_int(w, f->column);
+    else
+        jw_null(w);
+    jw_key(w, "path");
+    jw_cstr(w, f->path);
+    jw_key(w, "code");
+    jw_cstr(w, f->code);
+    jw_key(w, "message");
+    jw_cstr(w, f->message);
+    jw_key(w, "hint");
+    jw_cstr(w, f->hint);
+    jw_close(w, '}');
+}
+
+void findings_print_json(const struct errlist *findings)
+{
+    struct buf b;
+    struct json_writer w;
+    buf_init(&b, SIZE_MAX);
+    jw_init(&w, &b);
+    jw_open(&w, '{');
+    jw_key(&w, "valid");
+    jw_bool(&w, findings->n_errors == 0);
+    jw_key(&w, "errors");
+    jw_uint(&w, findings->n_errors);
+    jw_key(&w, "warnings");
+    jw_uint(&w, findings->n_items - findings->n_errors);
+    jw_key(&w, "findings");
+    jw_open(&w, '[');
+    for (size_t i = 0; i < findings->n_items; i++)
+        put_finding(&w, &findings->items[i]);
+    jw_close(&w, ']');
+    jw_close(&w, '}');
+    printf("%s\n", buf_cstr(&b));
+    buf_done(&b);
+}

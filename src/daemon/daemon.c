@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Start: lock and project, loops, live, cache, pool, serve, refresh (warm start publishes the first
+ * view), then the ports. Stop: drain, close the API port, stop refresh, close the rest, in reverse.
+ * Signals arrive on the main thread by sigwaitinfo; every other thread has them blocked.
+ */
+#include "daemon/daemon.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "admin/admin.h"
+#include "base/hash.h"
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/thread.h"
+#include "base/timeutil.h"
+#include "metrics/metrics.h"
+#include "project/project.h"
+
+#define DRAIN_GRACE_US 1000000
+#define DRAIN_LOOK_US 50000
+#define TRIAL_PORTS 20
+#define ADMIN_CONNECTIONS 64
+#define WRITE_STALL_US 10000000
+#define LIMIT_LOOPS 256
+
+struct daemon {
+    const struct daemon_options *options;
+    const struct settings *settings;
+    struct loop *loops[LIMIT_LOOPS + 1]; /* the admin port's is last */
+    int n_loops;
+    struct live *live;
+    struct cache *cache;
+    struct pool *pool;
+    struct engine *engine;
+    struct serve *serve;
+    struct refresh *refresh;
+    struct admin *admin;
+    struct http_server *api, *admin_server;
+    _Atomic bool draining;
+    char *temp_directory;
+};
+
+/* ---- callbacks between rooms that do not know each other ---- */
+
+static void on_publish(void *arg)
+{
+    struct daemon *d = arg;
+    if (d->serve)
+        serve_refresh_views(d->serve);
+}
+
+static void on_generations(void *arg, const uint64_t *generations, size_t n)
+{
+    struct daemon *d = arg;
+    cache_drop_generations(d->cache, generations, n);
+}
+
+static void on_broken(void *arg, const char *dataset_id, uint64_t generation)
+{
+    struct daemon *d = arg;
+    if (d->refresh)
+        refresh_report_broken(d->refresh, dataset_id, generation);
+}
+
+/* ---- start ---- */
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit); /* without it fewer connections fit */
+}
+
+static enum rc load_project(const char *path, struct project **ret, struct err *err)
+{
+    struct errlist findings = ERRLIST_INIT;
+    enum rc rc = project_load(path, &findings, ret, err);
+    for (size_t i = 0; i < findings.n_items; i++) {
+        const struct finding *f = &findings.items[i];
+        log_event(f->severity == FINDING_ERROR ? LOG_ERROR : LOG_WARN, "project", f->message,
+                  LF_STR("file", f->file), LF_INT("line", f->line), LF_INT("column", f->column),
+                  LF_STR("path", f->path), LF_STR("code", f->code));
+    }
+    errlist_done(&findings);
+    return rc;
+}
+
+static enum rc make_loops(struct daemon *d, struct err *err)
+{
+    enum rc rc = RC_OK;
+    int n = (int)(d->settings->http_threads < LIMIT_LOOPS ? d->settings->http_threads : LIMIT_LOOPS);
+    for (int i = 0; rc == RC_OK && i <= n; i++) {
+        rc = loop_new(i < n ? "http" : "admin", &d->loops[i], err);
+        if (rc == RC_OK)
+            rc = loop_start(d->loops[i], err);
+        d->n_loops += rc == RC_OK;
+    }
+    return rc;
+}
+
+static enum rc make_serving(struct daemon *d, struct err *err)
+{
+    const struct settings *s = d->settings;
+    struct cache_options cache = {(uint64_t)s->cache_max_entries, s->cache_max_bytes};
+    struct pool_options pool = {
+        .n_workers = (int)s->pool_size,
+        .remote_cap = (int)s->remote_scan_concurrency,
+        .queue_timeout_us = s->queue_timeout_ms * 1000,
+    };
+    struct engine_options engine = {
+        .threads = 1,
+        .memory_bytes = s->duckdb_memory_bytes / 2 / (uint64_t)s->remote_scan_concurrency,
+        .temp_directory = d->temp_directory,
+    };
+    d->live = live_new(on_publish, d);
+    d->cache = cache_new(&cache);
+    enum rc rc = pool_new(&pool, &d->pool, err);
+    if (rc != RC_OK)
+        return rc;
+    d->engine = engine_new(&engine);
+    struct serve_options serve = {
+        .live = d->live,
+        .cache = d->cache,
+        .pool = d->pool,
+        .n_workers = (int)s->pool_size,
+        .engine = d->engine,
+        .engine_is_duckdb = s->engine_is_duckdb,
+        .loops = d->loops,
+        .n_loops = d->n_loops,
+        .cors_origins = s->cors_origins,
+        .release = s->release,
+        .query_timeout_us = s->query_timeout_ms * 1000,
+        .inline_rows = (uint64_t)s->inline_rows,
+        .access_log = s->access_log,
+        .access_log_share = s->access_log_share,
+        .on_broken = on_broken,
+        .arg = d,
+    };
+    d->serve = serve_new(&serve);
+    return RC_OK;
+}
+
+static enum rc make_refresh(struct daemon *d, struct project *project, struct err *err)
+{
+    const struct settings *s = d->settings;
+    struct refresh_options options = {
+        .project_path = s->config,
+        .cache_dir = s->cache_dir,
+        .live = d->live,
+        .refresh_interval_s = s->refresh_interval_s,
+        .config_sync_interval_s = s->config_sync_interval_s,
+        .concurrency = (int)s->refresh_concurrency,
+        .limits = {.threads = (int)s->duckdb_threads,
+                   .memory_bytes = s->duckdb_memory_bytes / 2 / (uint64_t)s->refresh_concurrency,
+                   .stall_seconds = (int)s->ingest_stall_seconds},
+        .for_duckdb = s->engine_is_duckdb,
+        .on_publish_generations = on_generations,
+        .arg = d,
+    };
+    struct admin_options admin = {
+        .serve = d->serve,
+        .pool = d->pool,
+        .cache = d->cache,
+        .api_server = &d->api,
+        .draining = &d->draining,
+        .token = s->admin_token,
+        .release = s->release,
+        .cache_dir = s->cache_dir,
+        .idempotency_ttl_hours = s->idempotency_ttl_hours,
+    };
+    enum rc rc = refresh_new(&options, project, &d->refresh, err);
+    if (rc != RC_OK)
+        return rc;
+    admin.refresh = d->refresh;
+    return admin_new(&admin, &d->admin, err);
+}
+
+static enum rc open_port(struct daemon *d, bool is_admin, struct http_server **ret, struct err *err)
+{
+    const struct settings *s = d->settings;
+    struct http_server_options o = {
+        .bind_address = is_admin ? s->admin_bind : s->bind,
+        .port = (int)(is_admin ? s->admin_port : s->api_port),
+        .exclusive = true,
+        .allow_bodies = is_admin,
+        .max_connections = is_admin ? ADMIN_CONNECTIONS : (int)s->max_connections - ADMIN_CONNECTIONS,
+        .head_timeout_us = s->request_timeout_ms * 1000,
+        .idle_timeout_us = s->idle_timeout_ms * 1000,
+        .write_stall_us = WRITE_STALL_US,
+        .send_buffer_bytes = s->send_buffer_bytes,
+        .on_request = is_admin ? admin_on_request : serve_on_request,
+        .on_refuse = is_admin ? admin_on_refuse : serve_on_refuse,
+        .arg = is_admin ? (void *)d->admin : (void *)d->serve,
+    };
+    struct loop *const *loops = is_admin ? &d->loops[d->n_loops - 1] : d->loops;
+    int n_loops = is_admin ? 1 : d->n_loops - 1;
+    enum rc rc = http_server_open(&o, loops, n_loops, ret, err);
+    for (int i = 1; rc == RC_BUSY && d->options->is_trial && o.port && i < TRIAL_PORTS; i++) {
+        o.port++;
+        rc = http_server_open(&o, loops, n_loops, ret, err);
+    }
+    return rc;
+}
+
+/* systemd's readiness protocol: a datagram to $NOTIFY_SOCKET, when there is one. */
+static void notify_supervisor(const char *state)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (!path || (*path != '/' && *path != '@') || strlen(path) >= sizeof address.sun_path)
+        return;
+    memcpy(address.sun_path, path, strlen(path));
+    if (*path == '@')
+        address.sun_path[0] = 0;
+    AUTO(fd_auto) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    socklen_t n = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+    if (fd >= 0)
+        (void)sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address, n); /* best effort */
+}
+
+static enum rc start(struct daemon *d, struct err *err)
+{
+    struct project *project = NULL;
+    enum rc rc = load_project(d->settings->config, &project, err);
+    if (rc != RC_OK)
+        return rc;
+    rc = make_loops(d, err);
+    if (rc == RC_OK)
+        rc = make_serving(d, err);
+    if (rc != RC_OK) {
+        project_free(project);
+        return rc;
+    }
+    rc = make_refresh(d, project, err); /* takes the project */
+    if (rc == RC_OK)
+        rc = io_mkdir_all(d->temp_directory, 0700, err);
+    if (rc == RC_OK)
+        rc = open_port(d, false, &d->api, err);
+    if (rc == RC_OK)
+        rc = open_port(d, true, &d->admin_server, err);
+    if (rc != RC_OK)
+        return rc;
+    refresh_start(d->refresh);
+    events_add(EVENT_BOOT, NULL, NULL, 0, "offloader %s serves on %s:%d, admin on %s:%d", OFFLOADER_VERSION,
+               d->settings->bind, http_server_port(d->api), d->settings->admin_bind,
+               http_server_port(d->admin_server));
+    notify_supervisor("READY=1");
+    if (d->options->on_ready)
+        d->options->on_ready(d->options->arg, http_server_port(d->api), http_server_port(d->admin_server));
+    return RC_OK;
+}
+
+/* ---- signals and drain ---- */
+
+static void handled_signals(sigset_t *ret)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+    (void)sigemptyset(ret); /* these cannot fail */
+    for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+        (void)sigaddset(ret, signals[i]);
+}
+
+static void dump_diagnostics(struct daemon *d)
+{
+    struct buf b;
+    buf_init(&b, 64u << 20);
+    admin_write_diagnostics(d->admin, &b);
+    log_event(LOG_INFO, "diagnostics", "asked for by SIGUSR1", LF_STRN("document", ((struct str){b.p, b.n})));
+    buf_done(&b);
+}
+
+static void on_hangup_signal(struct daemon *d)
+{
+    enum reload_result result;
+    char revision[17];
+    struct err err = ERR_INIT;
+    if (refresh_reload(d->refresh, &result, revision, &err) != RC_OK)
+        log_event(LOG_WARN, "reload", "the project was not reloaded; the running one serves on",
+                  LF_STR("error", err.message));
+    refresh_check_all(d->refresh);
+}
+
+/* Until SIGTERM or SIGINT. */
+static void wait_for_end(struct daemon *d)
+{
+    sigset_t set;
+    siginfo_t info;
+    handled_signals(&set);
+    for (;;) {
+        int n = sigwaitinfo(&set, &info);
+        if (n == SIGHUP)
+            on_hangup_signal(d);
+        else if (n == SIGUSR1)
+            dump_diagnostics(d);
+        else if (n > 0)
+            return;
+    }
+}
+
+/* Serves on until nobody is left, the time is up, or a second signal comes (then: at once). */
+static void drain(struct daemon *d)
+{
+    int64_t deadline_us = monotonic_us() + d->settings->drain_seconds * 1000000;
+    int64_t least_us = monotonic_us() + (d->settings->drain_seconds > 0 ? DRAIN_GRACE_US : 0);
+    sigset_t set;
+    atomic_store(&d->draining, true);
+    notify_supervisor("STOPPING=1");
+    events_add(EVENT_DRAIN, NULL, NULL, 0, "draining for at most %lld s", (long long)d->settings->drain_seconds);
+    http_server_drain(d->api, DRAIN_GRACE_US);
+    handled_signals(&set);
+    while (monotonic_us() < deadline_us) {
+        struct timespec wait = {0, DRAIN_LOOK_US * 1000};
+        int n = sigtimedwait(&set, NULL, &wait);
+        if (n == SIGTERM || n == SIGINT)
+            _exit(0);
+        if (monotonic_us() >= least_us && http_server_connections(d->api) == 0)
+            return;
+    }
+}
+
+static void stop(struct daemon *d)
+{
+    http_server_free(d->api);
+    if (d->refresh)
+        refresh_stop(d->refresh);
+    admin_free(d->admin);
+    http_server_free(d->admin_server);
+    pool_free(d->pool);
+    for (int i = 0; i < d->n_loops; i++)
+        loop_stop(d->loops[i]);
+    for (int i = 0; i < d->n_loops; i++)
+        loop_join_free(d->loops[i]);
+    serve_free(d->serve);
+    refresh_free(d->refresh);
+    live_free(d->live);
+    engine_free(d->engine);
+    cache_free(d->cache);
+    mem_free(d->temp_directory);
+}
+
+int daemon_run(const struct daemon_options *options)
+{
+    static struct daemon d;
+    struct err err = ERR_INIT;
+    sigset_t set;
+    d.options = options;
+    d.settings = options->settings;
+    d.temp_directory = path_join(d.settings->cache_dir, "temporary");
+    log_configure(d.settings->log_level, d.settings->log_format);
+    log_set_release(d.settings->release);
+    metrics_init(d.settings->release);
+    cursor_set_secret(d.settings->secret, strlen(d.settings->secret));
+    raise_descriptor_limit();
+    store_install_bus_handler();
+    (void)signal(SIGPIPE, SIG_IGN);
+    handled_signals(&set);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL); /* threads inherit it */
+    enum rc rc = start(&d, &err);
+    if (rc != RC_OK) {
+        log_event(LOG_ERROR, "start", err.message, LF_STR("code", err.code));
+        fprintf(stderr, "offloader: %s\n", err.message);
+        _exit(1); /* threads may be running: nothing here needs saving */
+    }
+    wait_for_end(&d);
+    drain(&d);
+    stop(&d);
+    return 0;
+}
