@@ -46,8 +46,8 @@ struct rate_bucket *rate_bucket_get(const struct key *k)
     fresh->refs = 1;
     /* The map borrows its key: an entry that is replaced must not keep the old bucket's bytes. */
     (void)map_remove(&registry, digest);
-    (void)map_put(&registry, (struct str){(const char *)fresh->digest, sizeof fresh->digest}, fresh,
-                  NULL); /* not registered when memory is gone: the limit restarts at a reload */
+    IGNORE(map_put(&registry, (struct str){(const char *)fresh->digest, sizeof fresh->digest}, fresh,
+                  NULL)); /* not registered when memory is gone: the limit restarts at a reload */
     return fresh;
 }
 

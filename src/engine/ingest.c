@@ -21,7 +21,7 @@ void child_say(struct buf *line)
     struct err err = ERR_INIT;
     buf_putc(line, '\n');
     if (!line->failed)
-        (void)io_write_all(STDOUT_FILENO, line->p, line->n, "stdout", &err); /* no parent, no one to tell */
+        IGNORE(io_write_all(STDOUT_FILENO, line->p, line->n, "stdout", &err)); /* no parent, no one to tell */
     buf_reset(line);
 }
 

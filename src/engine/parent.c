@@ -321,7 +321,7 @@ enum rc engine_execute(struct engine *e, const struct engine_source *source, con
         store_scratch_free(scratch);
     }
     store_free(store);
-    (void)io_remove_tree(directory, &tidy); /* the next start empties its parent */
+    IGNORE(io_remove_tree(directory, &tidy)); /* the next start empties its parent */
     return rc;
 }
 

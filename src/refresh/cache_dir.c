@@ -370,7 +370,7 @@ void cache_quarantine(const struct refresh *r, const char *directory)
     size_t n = 0;
     if (io_list_dir(parent, &names, &n, &err) == RC_OK && n >= QUARANTINE_KEPT) {
         AUTO(mem_free_auto) char *oldest = path_join(parent, names[0]);
-        (void)io_remove_tree(oldest, &err); /* only tidiness: the next one tries again */
+        IGNORE(io_remove_tree(oldest, &err)); /* only tidiness: the next one tries again */
     }
     io_free_names(names, n);
     if (io_rename(directory, target, &err) != RC_OK)
@@ -418,7 +418,7 @@ static void remove_unnamed(const struct state *s, const char *parent)
         bool is_named = strcmp(names[i], "index.json") == 0 || (active && strcmp(names[i], active) == 0) ||
                         (previous && strcmp(names[i], previous) == 0);
         if (!is_named)
-            (void)io_remove_tree(path, &err); /* only tidiness: the next start tries again */
+            IGNORE(io_remove_tree(path, &err)); /* only tidiness: the next start tries again */
     }
     io_free_names(names, n);
 }

@@ -122,7 +122,7 @@ static enum rc build_snapshot(struct state *s, const struct order *o, const stru
     }
     facts_done(&facts);
     ingest_report_done(&report);
-    (void)io_remove_tree(parent, &tidy); /* the next start empties it in any case */
+    IGNORE(io_remove_tree(parent, &tidy)); /* the next start empties it in any case */
     return rc;
 }
 

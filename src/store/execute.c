@@ -60,7 +60,7 @@ void emit_row(struct store_scratch *x, struct query_result *ret, const struct va
 
 uint64_t store_estimate(struct store *s, const struct query *q, struct store_scratch *x)
 {
-    uint64_t n = 0;
+    volatile uint64_t n = 0;
     if (store_is_broken(s))
         return 0;
     x->control = NULL;
