@@ -90,9 +90,7 @@ static void fill_endpoints(struct view *v, const struct view_input *inputs, size
             const struct endpoint *held = project_endpoint(from, str_from(e->name));
             if (held && held->dataset == in->dataset)
                 add_endpoint(v, from, held, find_dataset(v, &from->datasets[in->dataset]));
-            else
-                add_endpoint(v, current, e, NULL);
-            continue;
+            continue; /* what only the new contract has stays away until the cutover */
         }
         add_endpoint(v, current, e, find_dataset(v, &current->datasets[e->dataset]));
     }

@@ -63,6 +63,8 @@ void manifest_check_contract(const struct manifest *m, const struct dataset *d,
  * to check (engine_inspect), called by the refresh and by `validate`. */
 void manifest_check_local_files(const struct manifest *m, bool checksums, const char *shown_as,
                                 struct errlist *findings);
+/* The snapshot_id of a manifest that may be wrong otherwise, for records; "" when it has none. */
+void manifest_peek_id(struct str text, char ret[201]);
 void manifest_free(struct manifest *m);
 
 /* Databricks: the newest transaction's marker body into a manifest-like list of names. */

@@ -338,6 +338,18 @@ enum rc manifest_parse(struct str text, const struct manifest_origin *origin,
                         findings->items[findings->n_items - 1].message);
 }
 
+void manifest_peek_id(struct str text, char ret[201])
+{
+    struct arena arena;
+    struct err err = ERR_INIT;
+    ret[0] = 0;
+    arena_init(&arena, LIMIT_MANIFEST_MEMORY);
+    const struct node *id = node_get(json_parse(text, &arena, &err), "snapshot_id");
+    if (id && id->kind == NODE_STRING && matches_alphabet(id->text, ":_.-"))
+        memcpy(ret, id->text.p, id->text.n + 1);
+    arena_done(&arena);
+}
+
 void manifest_free(struct manifest *m)
 {
     if (!m)

@@ -146,12 +146,11 @@ void attempt_run(struct state *s, const struct order *o, struct outcome *ret)
     struct manifest *m = NULL;
     *ret = (struct outcome){.status = ATTEMPT_UNCHANGED, .source_reachable = true, .manifest_valid = true};
     const uint8_t *seen = o->has_seen && !o->forced && !o->is_cutover ? o->seen : NULL;
-    enum rc rc = resolve_manifest(o->project->project, o->dataset, seen, &m, ret->seen, &ret->err);
+    enum rc rc = resolve_manifest(o->project->project, o->dataset, seen, &m, ret->snapshot_id,
+                                  ret->seen, &ret->err);
     ret->has_seen = rc == RC_OK || rc == RC_INVALID;
     ret->source_reachable = rc == RC_OK || (rc == RC_INVALID && strcmp(ret->err.code, "missing_file") != 0);
     ret->manifest_valid = rc == RC_OK;
-    if (m)
-        (void)snprintf(ret->snapshot_id, sizeof ret->snapshot_id, "%s", m->snapshot_id);
     if (rc == RC_OK && m && !is_skipped(o, m)) {
         ret->quality_warning = m->quality == QUALITY_WARNING;
         if (!take_turn(s)) {

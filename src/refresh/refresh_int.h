@@ -108,10 +108,12 @@ struct snapshot *cache_make_snapshot(const struct state *s, struct snapshot_fact
 /* ---- resolve.c ---- */
 /*
  * Reads the manifest of @d (of project @p). *ret_manifest NULL with RC_OK: nothing changed since
- * @s->seen. RC_INVALID: the manifest is at fault. @ret_seen: what it and its files look like.
+ * @seen. RC_INVALID: the manifest is at fault. @ret_id: its snapshot's id where it can be told, also
+ * then. @ret_seen: what the manifest looks like.
  */
 MUST_CHECK enum rc resolve_manifest(const struct project *p, const struct dataset *d, const uint8_t *seen,
-                                    struct manifest **ret_manifest, uint8_t ret_seen[32], struct err *err);
+                                    struct manifest **ret_manifest, char ret_id[201],
+                                    uint8_t ret_seen[32], struct err *err);
 
 /* ---- gates.c ---- */
 /* RC_INVALID with code check_failed: which check, the value, the limit. @active NULL: none. */

@@ -67,10 +67,11 @@ static enum rc parse(const struct project *p, const struct dataset *d, const cha
 }
 
 enum rc resolve_manifest(const struct project *p, const struct dataset *d, const uint8_t *seen,
-                         struct manifest **ret, uint8_t ret_seen[32], struct err *err)
+                         struct manifest **ret, char ret_id[201], uint8_t ret_seen[32], struct err *err)
 {
     struct buf text;
     *ret = NULL;
+    ret_id[0] = 0;
     if (d->source.kind == SOURCE_DATABRICKS ||
         (d->source.kind == SOURCE_MANIFEST && d->source.manifest[0] != '/'))
         return err_set_code(err, RC_UNAVAILABLE, "source_unreachable",
@@ -87,6 +88,8 @@ enum rc resolve_manifest(const struct project *p, const struct dataset *d, const
         rc = err_set_code(err, RC_INVALID, "invalid_value", "the manifest is larger than 32 MiB");
     else if (rc == RC_OK)
         rc = parse(p, d, path, (struct str){text.p, text.n}, ret, err);
+    if (text.n)
+        manifest_peek_id((struct str){text.p, text.n}, ret_id);
     buf_done(&text);
     return rc;
 }
