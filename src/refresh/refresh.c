@@ -173,8 +173,11 @@ static void record_locked(struct state *s, const struct outcome *o, int64_t at_u
     /* Data that is on its way may arrive without the manifest changing again. */
     if (strcmp(o->err.code, "missing_file") == 0 || strcmp(o->err.code, "size_mismatch") == 0)
         s->has_seen = false;
-    if (o->status == ATTEMPT_UNCHANGED && !*o->snapshot_id && s->last.status != ATTEMPT_NONE) {
-        a->at_us = at_us; /* nothing was even read: the last word stands */
+    if (o->status == ATTEMPT_UNCHANGED && !*o->snapshot_id && a->status != ATTEMPT_NONE) {
+        /* Nothing was even read: what was wrong still is, what was right still is. */
+        if (!s->has_error)
+            a->status = ATTEMPT_UNCHANGED;
+        a->at_us = at_us;
         a->duration_us = duration_us;
         return;
     }
