@@ -51,5 +51,9 @@ test-tsan: setup
 lint: build
 	@tools/lint $(BUILD)
 
+## make fuzz       libFuzzer on every target under ASan and UBSan, FUZZ_SECONDS each (default 5)
+fuzz: setup
+	@tools/fuzz build-fuzz
+
 clean:
-	rm -rf build build-asan build-tsan
+	rm -rf build build-asan build-tsan build-fuzz

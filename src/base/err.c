@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+PRINTF_LIKE(2, 0)
 static void put_message(struct err *err, const char *format, va_list args)
 {
     /* Through a copy: an argument may point into the message that is replaced. */

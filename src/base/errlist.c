@@ -19,6 +19,7 @@ static void grow(struct errlist *list)
     list->capacity = capacity;
 }
 
+PRINTF_LIKE(1, 0)
 static char *format_owned(const char *format, va_list args)
 {
     va_list again;

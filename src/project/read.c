@@ -36,6 +36,7 @@ const char *read_join(struct reader *r, const char *path, const char *key)
     return *path ? read_path(r, "%s.%s", path, key) : key;
 }
 
+PRINTF_LIKE(7, 0)
 static void add_finding(struct reader *r, enum finding_severity severity, const struct node *at,
                         const char *path, const char *code, const char *hint, const char *format,
                         va_list args)
@@ -192,7 +193,8 @@ int read_word(struct reader *r, const struct node *map, const char *path, const 
         int more = snprintf(allowed + used, sizeof allowed - used, "%s%s", i ? ", " : "", words[i]);
         used = more > 0 && used + (size_t)more < sizeof allowed ? used + (size_t)more : used;
     }
-    read_finding(r, n, read_join(r, path, key), "invalid_value", NULL, "must be one of: %s", allowed);
+    read_finding(r, n, read_join(r, path, key), "invalid_value", NULL, "must be one of: %s",
+                 allowed);
     return otherwise;
 }
 
@@ -206,8 +208,9 @@ char *read_name(struct reader *r, const struct node *map, const char *path, cons
         return NULL;
     }
     if (n->kind != NODE_STRING || !str_is_name(n->text)) {
-        read_finding(r, n, read_join(r, path, key), "unsafe_identifier", NULL,
-                     "must start with a lower-case letter and hold only a-z, 0-9 and _ (at most 63)");
+        read_finding(
+            r, n, read_join(r, path, key), "unsafe_identifier", NULL,
+            "must start with a lower-case letter and hold only a-z, 0-9 and _ (at most 63)");
         return NULL;
     }
     return read_copy(r, n->text);
