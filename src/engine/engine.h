@@ -61,11 +61,31 @@ MUST_CHECK enum rc engine_ingest(const struct ingest_job *job, struct ingest_rep
                                  struct err *err);
 void ingest_report_done(struct ingest_report *r);
 
-/* Checks each local Parquet file's columns and types (and row_count) against the manifest's schema in
- * a child; findings carry "files[i].path". Used by validate and before a remote_scan snapshot serves.
- * @paths as in ingest_job. */
+/* One file of a snapshot, where it is. Strings are owned by the source that holds it. */
+struct engine_file {
+    char *location;      /* absolute local path, or a URL when is_remote */
+    char *etag;          /* pins a remote object's version; NULL: none is known */
+    uint64_t size_bytes; /* remote: of that version; local: 0, looked up when it is opened */
+    enum file_format format;
+    bool is_remote;
+};
+
+/* How ranges of remote files are read: the daemon plugs the object store in. */
+struct engine_reader {
+    /* Exactly @n bytes from @offset. Any thread; errors as objectstore_read(). */
+    enum rc (*read)(void *arg, const struct engine_file *file, uint64_t offset, void *to, size_t n,
+                    const _Atomic bool *cancelled, struct err *err);
+    void *arg;
+};
+
+/*
+ * Checks each Parquet file's columns and types (and row_count) against the manifest's schema in a
+ * child; findings carry "files[i].path". Used by validate and before a remote_scan snapshot serves.
+ * @local_paths as in engine_source_new(). @reader may be NULL when every file is local.
+ */
 MUST_CHECK enum rc engine_inspect(const struct manifest *m, const char *const *local_paths,
-                                  const char *shown_as, struct errlist *findings, struct err *err);
+                                  const struct engine_reader *reader, const char *shown_as,
+                                  struct errlist *findings, struct err *err);
 /* Columns of one Parquet or CSV file for scaffolding. */
 MUST_CHECK enum rc engine_describe(const char *local_path, enum file_format format,
                                    struct schema *ret, uint64_t *ret_rows, struct err *err);
@@ -74,13 +94,17 @@ MUST_CHECK enum rc engine_describe(const char *local_path, enum file_format form
 
 /* The files of a snapshot as they are. Everything owned; engine_source_free. */
 struct engine_source {
+    uint64_t id; /* unique in this process: query processes know a source by it */
     size_t n_files;
-    char **paths; /* local */
-    enum file_format *formats;
+    struct engine_file *files;
     struct schema declared; /* the manifest's */
     bool is_exact;
 };
+/* @local_paths[i] NULL: the file is read where it is, at m->files[i].location, pinned by its etag and
+ * with its size_bytes. */
 struct engine_source *engine_source_new(const struct manifest *m, const char *const *local_paths);
+/* Empty files for the caller to fill in: a source read back from disk. */
+struct engine_source *engine_source_alloc(size_t n_files);
 void engine_source_free(struct engine_source *s);
 
 struct engine_options {

@@ -159,11 +159,11 @@ void job_write_query(struct buf *b, const struct engine_source *source, const st
     for (size_t i = 0; i < source->n_files; i++) {
         jw_open(&w, '{');
         jw_key(&w, "path");
-        jw_cstr(&w, source->paths[i]);
+        jw_cstr(&w, source->files[i].location);
         jw_key(&w, "shown_as");
         jw_cstr(&w, "a data file");
         jw_key(&w, "format");
-        jw_cstr(&w, source->formats[i] == FILE_PARQUET ? "parquet" : "csv");
+        jw_cstr(&w, source->files[i].format == FILE_PARQUET ? "parquet" : "csv");
         jw_close(&w, '}');
     }
     jw_close(&w, ']');

@@ -222,15 +222,28 @@ struct engine {
     _Atomic bool is_down;
 };
 
+struct engine_source *engine_source_alloc(size_t n_files)
+{
+    static _Atomic uint64_t n_sources;
+    struct engine_source *s = x_alloc0(sizeof *s);
+    s->id = atomic_fetch_add(&n_sources, 1) + 1;
+    s->n_files = n_files;
+    s->files = x_array0(n_files, sizeof *s->files);
+    return s;
+}
+
 struct engine_source *engine_source_new(const struct manifest *m, const char *const *local_paths)
 {
-    struct engine_source *s = x_alloc0(sizeof *s);
-    s->n_files = m->n_files;
-    s->paths = x_array0(m->n_files, sizeof(char *));
-    s->formats = x_array0(m->n_files, sizeof *s->formats);
+    struct engine_source *s = engine_source_alloc(m->n_files);
     for (size_t i = 0; i < m->n_files; i++) {
-        s->paths[i] = x_strdup(local_paths[i]);
-        s->formats[i] = m->files[i].format;
+        const struct data_file *f = &m->files[i];
+        s->files[i] = (struct engine_file){
+            .location = x_strdup(local_paths[i] ? local_paths[i] : f->location),
+            .etag = !local_paths[i] && f->etag ? x_strdup(f->etag) : NULL,
+            .size_bytes = local_paths[i] ? 0 : f->size_bytes,
+            .format = f->format,
+            .is_remote = !local_paths[i],
+        };
     }
     schema_copy(&s->declared, &m->schema);
     s->is_exact = m->compatibility == COMPAT_EXACT;
@@ -241,10 +254,11 @@ void engine_source_free(struct engine_source *s)
 {
     if (!s)
         return;
-    for (size_t i = 0; i < s->n_files; i++)
-        mem_free(s->paths[i]);
-    mem_free(s->paths);
-    mem_free(s->formats);
+    for (size_t i = 0; i < s->n_files; i++) {
+        mem_free(s->files[i].location);
+        mem_free(s->files[i].etag);
+    }
+    mem_free(s->files);
     schema_done(&s->declared);
     mem_free(s);
 }
@@ -371,12 +385,17 @@ static void on_inspected(void *arg, const struct node *root)
 }
 
 enum rc engine_inspect(const struct manifest *m, const char *const *local_paths,
-                       const char *shown_as, struct errlist *findings, struct err *err)
+                       const struct engine_reader *reader, const char *shown_as,
+                       struct errlist *findings, struct err *err)
 {
     static const char *const args[] = {"__inspect", NULL};
     struct inspection inspection = {shown_as, findings};
     struct json_writer w;
     struct buf text;
+    (void)reader; /* remote files are checked by their queries */
+    for (size_t i = 0; i < m->n_files; i++)
+        if (!local_paths[i])
+            return RC_OK;
     buf_init(&text, LIMIT_JOB_BYTES);
     jw_init(&w, &text);
     jw_open(&w, '{');

@@ -87,10 +87,16 @@ static void put_source(struct json_writer *w, const struct engine_source *s)
     jw_open(w, '[');
     for (size_t i = 0; i < s->n_files; i++) {
         jw_open(w, '{');
-        jw_key(w, "path");
-        jw_cstr(w, s->paths[i]);
+        jw_key(w, "location");
+        jw_cstr(w, s->files[i].location);
+        jw_key(w, "etag");
+        jw_cstr(w, s->files[i].etag);
+        jw_key(w, "size");
+        jw_uint(w, s->files[i].size_bytes);
         jw_key(w, "parquet");
-        jw_bool(w, s->formats[i] == FILE_PARQUET);
+        jw_bool(w, s->files[i].format == FILE_PARQUET);
+        jw_key(w, "remote");
+        jw_bool(w, s->files[i].is_remote);
         jw_close(w, '}');
     }
     jw_close(w, ']');
@@ -167,22 +173,32 @@ static bool take_hex(const struct node *root, const char *key, uint8_t ret[32])
     return n && n->kind == NODE_STRING && hex_decode(n->text, ret, 32);
 }
 
+static void take_file(const struct node *f, struct engine_file *ret)
+{
+    const struct node *parquet = node_get(f, "parquet"), *remote = node_get(f, "remote");
+    int64_t size = 0;
+    if (!take_text(f, "location", &ret->location))
+        ret->location = x_strdup("");
+    if (!take_text(f, "etag", &ret->etag))
+        ret->etag = NULL;
+    if (take_integer(f, "size", &size))
+        ret->size_bytes = (uint64_t)size;
+    ret->format = parquet && parquet->boolean ? FILE_PARQUET : FILE_CSV;
+    ret->is_remote = remote && remote->boolean;
+}
+
 static struct engine_source *take_source(const struct node *root)
 {
     const struct node *files = node_get(root, "files"), *declared = node_get(root, "declared");
     const struct node *exact = node_get(root, "exact");
     if (!files || !declared || !exact)
         return NULL;
-    struct engine_source *s = x_alloc0(sizeof *s);
+    struct engine_source *s = engine_source_alloc(files->n_children);
+    size_t at = 0;
     s->is_exact = exact->boolean;
-    s->paths = x_array0(files->n_children + 1, sizeof(char *));
-    s->formats = x_array0(files->n_children + 1, sizeof *s->formats);
     s->declared.columns = x_array0(declared->n_children + 1, sizeof *s->declared.columns);
-    for (const struct node *f = files->first; f; f = f->next) {
-        const struct node *path = node_get(f, "path"), *parquet = node_get(f, "parquet");
-        s->paths[s->n_files] = x_strdup(path ? path->text.p : "");
-        s->formats[s->n_files++] = parquet && parquet->boolean ? FILE_PARQUET : FILE_CSV;
-    }
+    for (const struct node *f = files->first; f; f = f->next)
+        take_file(f, &s->files[at++]);
     for (const struct node *c = declared->first; c; c = c->next) {
         const struct node *name = node_get(c, "name"), *type = node_get(c, "type");
         struct column *column = &s->declared.columns[s->declared.n_columns++];
