@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steers build/offloader-fault while it runs: see docs/design/faults.md. The layout is lane.c's."""
+import mmap
+import os
+import re
+import struct
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PAGE_BYTES = 4096
+N_HEADER, N_SITE = 8, 5
+SERVER, STEPS, CRASH_AT, ENV_TAKEN = 1, 2, 3, 4
+CALLS, FROM, UNTIL, ERRNO, FAILED = range(5)
+FOR_GOOD = 2**64 - 1
+SHORT = 2**64 - 1
+
+with open(os.path.join(HERE, "sites.h"), encoding="utf-8") as f:
+    SITES = re.findall(r"^SITE\((\w+),", f.read(), re.M)
+
+
+class Control:
+    """One page of counters and orders, shared with every process that was started with .env."""
+
+    def __init__(self, path):
+        self.path = str(path)
+        with open(self.path, "wb") as f:
+            f.write(bytes(PAGE_BYTES))
+        self.file = open(self.path, "r+b")
+        self.page = mmap.mmap(self.file.fileno(), PAGE_BYTES)
+
+    @property
+    def env(self):
+        return {"OFFLOADER_FAULT_CONTROL": self.path}
+
+    def close(self):
+        self.page.close()
+        self.file.close()
+
+    def _get(self, at):
+        return struct.unpack_from("=Q", self.page, 8 * at)[0]
+
+    def _set(self, at, value):
+        struct.pack_into("=Q", self.page, 8 * at, value)
+
+    def _site(self, site, field):
+        return N_HEADER + N_SITE * SITES.index(site) + field
+
+    def calls(self, site):
+        return self._get(self._site(site, CALLS))
+
+    def failed(self, site):
+        return self._get(self._site(site, FAILED))
+
+    @property
+    def steps(self):
+        """Changes of the disk so far, of the server and its children."""
+        return self._get(STEPS)
+
+    def fail(self, site, nth=1, always=False, number=0):
+        """The nth call of @site from now fails, once or from then on. number 0: a fitting errno."""
+        first = self.calls(site) + nth
+        self._set(self._site(site, ERRNO), number)
+        self._set(self._site(site, UNTIL), FOR_GOOD if always else first)
+        self._set(self._site(site, FROM), first)
+
+    def crash(self, nth):
+        """kill -9 of the server (and the child that made it) right after the nth step from now."""
+        self._set(CRASH_AT, self.steps + nth)
+
+    def clear(self):
+        self._set(CRASH_AT, 0)
+        for site in SITES:
+            self._set(self._site(site, FROM), 0)
