@@ -58,6 +58,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct node *root = json_parse(text, &arena, &err);
     assert((root != NULL) == (err.rc == RC_OK));
     arena_done(&arena);
+    struct buf b;
+    buf_init(&b, LIMIT_BYTES);
+    bool is_json = json_minify(text, false, &b);
+    buf_done(&b);
+    assert(is_json || !root); /* the parser is the stricter one */
     if (utf8_valid(text) && !memchr(data ? data : (const uint8_t *)"", 0, n))
         write_and_read(text);
     return 0;

@@ -135,85 +135,79 @@ static size_t insert(uint8_t *p, size_t n, size_t at, const uint8_t *from, size_
     return n + count;
 }
 
-static size_t mutate_once(uint64_t *state, uint8_t *p, size_t n)
+/* A token that parsers care about goes in at @at. */
+static size_t put_token(uint64_t *state, uint8_t *p, size_t n, size_t at)
 {
     static const char *const tokens[] = {
-        "\0",
-        "\xff",
-        "\r\n",
-        "\"",
-        "'",
-        "{",
-        "}",
-        "[",
-        "]",
-        ":",
-        ",",
-        "-",
-        "%",
-        "&",
-        "=",
-        "..",
-        "/",
-        "\\u0000",
-        "\\",
-        "0",
-        "9223372036854775808",
-        "1e999",
-        "-0",
-        "null",
-        "true",
-        "\t",
-        " ",
-        "\xef\xbb\xbf",
-        "\xed\xa0\x80",
-        "\xc0\x80",
-        "&a",
-        "*a",
-        "!!",
-        "<<",
-        "#",
-        "|",
-        ">",
-        "~",
+        "\0",       "\xff",
+        "\r\n",     "\"",
+        "'",        "{",
+        "}",        "[",
+        "]",        ":",
+        ",",        "-",
+        "%",        "&",
+        "=",        "..",
+        "/",        "\\u0000",
+        "\\",       "0",
+        "-0",       "null",
+        "~",        "9223372036854775808",
+        "1e999",    "true",
+        "\t",       " ",
+        "&a",       "*a",
+        "!!",       "\xef\xbb\xbf",
+        "<<",       "#",
+        "|",        ">",
+        "\xc0\x80", "\xed\xa0\x80",
     };
-    uint8_t scratch[256];
+    const char *token = tokens[random_below(state, sizeof(tokens) / sizeof(tokens[0]))];
+    return insert(p, n, at, (const uint8_t *)token, *token ? strlen(token) : 1);
+}
+
+static size_t repeat_run(uint64_t *state, uint8_t *p, size_t n, size_t at)
+{
+    uint8_t run[256];
+    size_t count = n - at < sizeof(run) ? n - at : sizeof(run);
+    count = random_below(state, count + 1);
+    memcpy(run, p + at, count);
+    return insert(p, n, random_below(state, n + 1), run, count);
+}
+
+static size_t drop_run(uint64_t *state, uint8_t *p, size_t n, size_t at)
+{
+    size_t count = n ? 1 + random_below(state, n - at < 64 ? n - at : 64) : 0;
+    memmove(p + at, p + at + count, n - at - count);
+    return n - count;
+}
+
+static size_t put_piece_of_another(uint64_t *state, uint8_t *p, size_t n, size_t at)
+{
+    const struct input *other = &corpus[random_below(state, n_corpus)];
+    size_t from = random_below(state, other->n ? other->n : 1);
+    return insert(p, n, at, other->p + from, random_below(state, other->n - from + 1));
+}
+
+static size_t mutate_once(uint64_t *state, uint8_t *p, size_t n)
+{
     size_t at = random_below(state, n ? n : 1);
     switch (random_below(state, 8)) {
-    case 0: /* one bit */
+    case 0:
         if (n)
             p[at] ^= (uint8_t)(1u << random_below(state, 8));
         return n;
-    case 1: /* one byte */
+    case 1:
         if (n)
             p[at] = (uint8_t)random_next(state);
         return n;
-    case 2: { /* a run goes */
-        size_t count = n ? 1 + random_below(state, n - at < 64 ? n - at : 64) : 0;
-        memmove(p + at, p + at + count, n - at - count);
-        return n - count;
-    }
-    case 3: { /* a run is repeated elsewhere */
-        size_t count = n - at < sizeof(scratch) ? n - at : sizeof(scratch);
-        count = random_below(state, count + 1);
-        memcpy(scratch, p + at, count);
-        return insert(p, n, random_below(state, n + 1), scratch, count);
-    }
+    case 2:
+        return drop_run(state, p, n, at);
+    case 3:
+        return repeat_run(state, p, n, at);
     case 4:
-    case 5: { /* a token that parsers care about */
-        const char *token = tokens[random_below(state, sizeof(tokens) / sizeof(tokens[0]))];
-        size_t count = *token ? strlen(token) : 1;
-        memcpy(scratch, token, count);
-        return insert(p, n, at, scratch, count);
-    }
-    case 6: { /* a piece of another seed */
-        const struct input *other = &corpus[random_below(state, n_corpus)];
-        size_t from = random_below(state, other->n ? other->n : 1);
-        size_t count = random_below(state, other->n - from + 1);
-        return insert(p, n, at, other->p + from, count);
-    }
-    default: /* cut short */
+        return put_piece_of_another(state, p, n, at);
+    case 5: /* cut short, now and then */
         return random_below(state, 4) ? n : at;
+    default:
+        return put_token(state, p, n, at);
     }
 }
 

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/banned.h"
+
 #define MUST_CHECK __attribute__((warn_unused_result))
 /* Drops a result that must be checked; the reason stands beside it. */
 #define IGNORE(call) ((void)!(call))

@@ -3,7 +3,6 @@
 #include "base/errlist.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -17,19 +16,6 @@ static void grow(struct errlist *list)
     size_t capacity = list->capacity ? 2 * list->capacity : ERRLIST_FIRST_CAPACITY;
     list->items = x_realloc(list->items, capacity * sizeof(*list->items));
     list->capacity = capacity;
-}
-
-PRINTF_LIKE(1, 0)
-static char *format_owned(const char *format, va_list args)
-{
-    va_list again;
-    va_copy(again, args);
-    int n = vsnprintf(NULL, 0, format, args);
-    assert(n >= 0);
-    char *text = x_alloc((size_t)n + 1);
-    vsnprintf(text, (size_t)n + 1, format, again);
-    va_end(again);
-    return text;
 }
 
 void errlist_add(struct errlist *list, enum finding_severity severity, const char *file, int line,
@@ -51,7 +37,7 @@ void errlist_add(struct errlist *list, enum finding_severity severity, const cha
         .file = x_strdup(file ? file : ""),
         .path = x_strdup(path ? path : ""),
         .code = code,
-        .message = format_owned(format, args),
+        .message = x_vprintf(format, args),
         .hint = hint ? x_strdup(hint) : NULL,
         .line = line,
         .column = column,

@@ -4,7 +4,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/statvfs.h>
@@ -233,6 +235,12 @@ enum rc io_sha256_file(const char *path, uint8_t ret_digest[32], uint64_t *ret_b
     sha256_finish(stream, ret_digest);
     *ret_bytes = total;
     return RC_OK;
+}
+
+char *path_real(const char *path)
+{
+    char resolved[PATH_MAX];
+    return realpath(path, resolved) ? x_strdup(resolved) : NULL;
 }
 
 char *path_join(const char *a, const char *b)

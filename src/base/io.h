@@ -41,6 +41,8 @@ MUST_CHECK enum rc io_free_bytes(const char *path, uint64_t *ret_bytes, struct e
 MUST_CHECK enum rc io_lock_file(const char *path, int *ret_fd, struct err *err);
 MUST_CHECK enum rc io_sha256_file(const char *path, uint8_t ret_digest[32], uint64_t *ret_bytes,
                                   struct err *err);
+/* Absolute, symbolic links and dots resolved; owned. NULL and errno when it can not be reached. */
+char *path_real(const char *path);
 char *path_join(const char *a, const char *b); /* owned; one slash between; absolute b wins */
 
 #endif

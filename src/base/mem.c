@@ -7,7 +7,6 @@
  */
 #include "base/mem.h"
 
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,17 +121,23 @@ char *x_strdup(const char *s)
     return x_strndup(s, strlen(s));
 }
 
+char *x_vprintf(const char *format, va_list args)
+{
+    va_list again;
+    va_copy(again, args);
+    int n = vsnprintf(NULL, 0, format, args);
+    assert(n >= 0);
+    char *text = x_alloc((size_t)n + 1);
+    vsnprintf(text, (size_t)n + 1, format, again);
+    va_end(again);
+    return text;
+}
+
 char *x_printf(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(NULL, 0, format, args);
-    va_end(args);
-    assert(n >= 0);
-
-    char *text = x_alloc((size_t)n + 1);
-    va_start(args, format);
-    vsnprintf(text, (size_t)n + 1, format, args);
+    char *text = x_vprintf(format, args);
     va_end(args);
     return text;
 }

@@ -7,6 +7,8 @@
 #ifndef OFFLOADER_BASE_MEM_H
 #define OFFLOADER_BASE_MEM_H
 
+#include <stdarg.h>
+
 #include "base/compiler.h"
 
 void *x_alloc(size_t bytes) __attribute__((malloc, returns_nonnull));
@@ -16,13 +18,15 @@ void *x_realloc(void *p, size_t bytes) __attribute__((returns_nonnull));
 char *x_strdup(const char *s) __attribute__((returns_nonnull));
 char *x_strndup(const char *s, size_t n) __attribute__((returns_nonnull));
 char *x_printf(const char *format, ...) PRINTF_LIKE(1, 2) __attribute__((returns_nonnull));
+char *x_vprintf(const char *format, va_list args) PRINTF_LIKE(1, 0)
+    __attribute__((returns_nonnull));
 
 MUST_CHECK void *try_alloc(size_t bytes);
 MUST_CHECK void *try_alloc0(size_t bytes);
 MUST_CHECK void *try_array0(size_t n, size_t item_bytes); /* NULL on overflow too */
 MUST_CHECK void *try_realloc(void *p, size_t bytes);      /* @p stays valid on failure */
 
-void mem_free(void *p);              /* NULL is fine */
+void mem_free(void *p);               /* NULL is fine */
 void mem_free_auto(void *pointer_at); /* for AUTO(mem_free_auto): takes the variable's address */
 
 /* Allocations made by this thread so far; tests prove with it that a request makes none. */

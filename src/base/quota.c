@@ -79,10 +79,13 @@ static void lower_cpu(double *least, int64_t quota_us, int64_t period_us)
 static void ask_cpu_v2(const char *directory, void *arg)
 {
     char path[CGROUP_PATH_BYTES + 128], line[128];
-    long long quota_us, period_us;
+    int64_t quota_us, period_us;
     snprintf(path, sizeof(path), "%s/cpu.max", directory);
-    if (read_line(path, line, sizeof(line)) &&
-        sscanf(line, "%lld %lld", &quota_us, &period_us) == 2) /* "max 100000" has no limit */
+    if (!read_line(path, line, sizeof(line)))
+        return;
+    size_t n = strcspn(line, " ");
+    if (line[n] == ' ' && parse_int64((struct str){line, n}, &quota_us) && /* not "max 100000" */
+        parse_int64(str_from(line + n + 1), &period_us))
         lower_cpu(arg, quota_us, period_us);
 }
 

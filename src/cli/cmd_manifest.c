@@ -17,7 +17,7 @@ static const struct dataset *find_dataset(const char *file, struct project **ret
                                           struct err *err)
 {
     AUTO(mem_free_auto) char *root = x_printf("%s/../..", file);
-    char *resolved = realpath(root, NULL);
+    AUTO(mem_free_auto) char *resolved = path_real(root);
     const struct dataset *found = NULL;
     if (!resolved) {
         (void)err_set(err, RC_NOT_FOUND, "%s: there is no such dataset file", file);
@@ -31,7 +31,6 @@ static const struct dataset *find_dataset(const char *file, struct project **ret
         if (!found)
             (void)err_set(err, RC_NOT_FOUND, "%s: its project declares no dataset of that name", file);
     }
-    free(resolved); /* realpath's */
     return found;
 }
 

@@ -2,8 +2,8 @@
 /* DuckDB opened the way we want it, and small statements. */
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 
+#include "base/mem.h"
 #include "engine/child.h"
 
 void sql_put_name(struct buf *b, const char *name)
@@ -33,15 +33,11 @@ enum rc sql_run(duckdb_connection c, struct err *err, const char *format, ...)
     duckdb_result result;
     va_list args;
     va_start(args, format);
-    char *text = NULL;
-    int n = vasprintf(&text, format, args);
+    AUTO(mem_free_auto) char *text = x_vprintf(format, args);
     va_end(args);
-    if (n < 0)
-        return err_set(err, RC_NO_MEMORY, "out of memory");
     bool fine = duckdb_query(c, text, &result) == DuckDBSuccess;
     enum rc rc = fine ? RC_OK : err_set(err, RC_IO, "DuckDB: %.600s", duckdb_result_error(&result));
     duckdb_destroy_result(&result);
-    free(text); /* vasprintf's */
     return rc;
 }
 

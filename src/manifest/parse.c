@@ -311,15 +311,14 @@ enum rc manifest_parse(struct str text, const struct manifest_origin *origin,
     struct arena arena;
     struct err problem = ERR_INIT;
     arena_init(&arena, LIMIT_MANIFEST_MEMORY);
-    const struct node *root = json_parse(text, &arena, &problem);
+    struct json_place place;
+    const struct node *root = json_parse_at(text, &arena, &place, &problem);
     struct manifest *m = x_alloc0(sizeof *m);
     if (!root && problem.rc == RC_NO_MEMORY) {
         err_copy(err, &problem);
     } else if (!root) {
-        int line = 1, column = 1;
-        (void)sscanf(problem.message, "line %d column %d", &line, &column);
-        errlist_add(findings, FINDING_ERROR, r.shown_as, line, column, "", "invalid_json", NULL,
-                    "%s", text.n ? problem.message : "the file is empty");
+        errlist_add(findings, FINDING_ERROR, r.shown_as, place.line, place.column, "", "invalid_json",
+                    NULL, "%s", text.n ? problem.message : "the file is empty");
     } else if (root->kind != NODE_MAP) {
         manifest_finding(&r, "", "not_a_map", "must be an object");
     } else {

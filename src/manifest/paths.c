@@ -3,8 +3,6 @@
  * Where a manifest's files may be. A manifest in a project may not leave it; one in a bucket stays in
  * its bucket; URLs may go only where the origin allows. Nothing is opened here.
  */
-#include <limits.h>
-#include <stdlib.h>
 
 #include "base/io.h"
 #include "base/mem.h"
@@ -124,15 +122,12 @@ static char *resolve_local(struct manifest_reader *r, struct str path, const cha
         slash ? x_strndup(o->location, (size_t)(slash - o->location) + 1) : x_strdup(".");
     char *joined = path_join(directory, written);
     /* Symbolic links first: what counts is where the bytes are. A missing file is found later. */
-    char *resolved = realpath(joined, NULL);
-    if (!o->project_root) {
-        free(resolved); /* realpath's */
+    if (!o->project_root)
         return joined;
-    }
+    AUTO(mem_free_auto) char *resolved = path_real(joined);
     bool inside = resolved ? is_within(resolved, o->project_root) : !has_parent_step(path);
     mem_free(joined);
-    joined = resolved ? x_strdup(resolved) : path_join(directory, written);
-    free(resolved);
+    joined = resolved ? TAKE(resolved) : path_join(directory, written);
     if (inside)
         return joined;
     mem_free(joined);

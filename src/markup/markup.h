@@ -41,7 +41,15 @@ struct node {
  */
 struct node *yaml_parse(struct str text, const char *file, struct arena *arena,
                         struct errlist *findings);
-/* JSON, RFC 8259 only. On failure @err says "line L column C: why" with code "invalid_json". */
+/*
+ * JSON, RFC 8259, without repeated keys and NUL characters. On failure NULL, and @err says
+ * "line L column C: why" with code "invalid_json"; @ret_place (may be NULL) has the numbers.
+ */
+struct json_place {
+    int line, column;
+};
+struct node *json_parse_at(struct str text, struct arena *arena, struct json_place *ret_place,
+                           struct err *err);
 struct node *json_parse(struct str text, struct arena *arena, struct err *err);
 
 const struct node *node_get(const struct node *map, const char *key);    /* NULL when absent */

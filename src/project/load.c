@@ -5,9 +5,7 @@
  * first one.
  */
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/hash.h"
 #include "base/io.h"
@@ -257,14 +255,14 @@ static enum rc find_root(const char *path, struct project *p, struct reader *r, 
         joined = path_join(path, "offloader.yml");
         path = joined;
     }
-    char *resolved = realpath(path, NULL);
+    AUTO(mem_free_auto) char *resolved = path_real(path);
+    if (!resolved && (errno == ENOENT || errno == ENOTDIR))
+        return err_set(err, RC_NOT_FOUND, "%s: there is no such project file", path);
     if (!resolved)
-        return err_set(err, errno == ENOENT || errno == ENOTDIR ? RC_NOT_FOUND : RC_IO,
-                       "%s: %s", path, errno == ENOENT ? "there is no such project file" : strerror(errno));
+        return err_set_errno(err, RC_IO, errno, "cannot look at '%s'", path);
     p->file = read_copy(r, str_from(resolved));
     char *slash = strrchr(resolved, '/');
     p->root = read_copy(r, slash == resolved ? STR("/") : (struct str){resolved, (size_t)(slash - resolved)});
-    free(resolved); /* realpath's */
     return RC_OK;
 }
 
