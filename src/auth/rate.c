@@ -12,6 +12,8 @@
 #include "base/mem.h"
 #include "base/thread.h"
 
+#define LIMIT_SPAN_NS (INT64_MAX / 4) /* 73 years: sums of these and a time do not overflow */
+
 struct rate_bucket {
     uint8_t digest[32];
     int64_t interval_ns, burst_ns;
@@ -28,12 +30,11 @@ struct rate_bucket *rate_bucket_get(const struct key *k)
         return NULL;
     LOCKED(&registry_lock);
     struct str digest = {(const char *)k->digest, sizeof k->digest};
-    int64_t interval_ns = (int64_t)(1e9 / k->requests_per_second);
+    double exact_ns = 1e9 / k->requests_per_second;
+    int64_t interval_ns = exact_ns < 1 ? 1 : exact_ns > LIMIT_SPAN_NS ? LIMIT_SPAN_NS : (int64_t)exact_ns;
     int64_t burst_ns = 0;
-    if (interval_ns < 1)
-        interval_ns = 1;
-    if (__builtin_mul_overflow(interval_ns, k->burst, &burst_ns) || burst_ns > INT64_MAX / 4)
-        burst_ns = INT64_MAX / 4;
+    if (__builtin_mul_overflow(interval_ns, k->burst, &burst_ns) || burst_ns > LIMIT_SPAN_NS)
+        burst_ns = LIMIT_SPAN_NS;
     struct rate_bucket *b = map_get(&registry, digest);
     if (b && b->interval_ns == interval_ns && b->burst_ns == burst_ns) {
         b->refs++;

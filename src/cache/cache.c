@@ -138,12 +138,12 @@ enum cache_outcome cache_begin(struct cache *c, struct str key, struct cache_wai
     return CACHE_LEAD;
 }
 
-static void land(struct cache_waiter *waiters, struct cache_entry *e)
+static void land(struct cache_waiter *waiters, struct cache_entry *e, int why)
 {
     while (waiters) {
         struct cache_waiter *w = waiters;
         waiters = w->next; /* before the call: it may free itself */
-        w->on_ready(w, e ? entry_ref(e) : NULL);
+        w->on_ready(w, e ? entry_ref(e) : NULL, why);
     }
 }
 
@@ -166,12 +166,12 @@ struct cache_entry *cache_fill(struct cache *c, struct cache_flight *f,
     if (e)
         insert(s, e);
     mutex_unlock(&s->lock);
-    land(waiters, e);
+    land(waiters, e, 0);
     mem_free(f);
     return e;
 }
 
-void cache_abandon(struct cache *c, struct cache_flight *f)
+void cache_abandon(struct cache *c, struct cache_flight *f, int why)
 {
     if (!f)
         return;
@@ -180,7 +180,7 @@ void cache_abandon(struct cache *c, struct cache_flight *f)
     (void)map_remove(&s->flights, f->key);
     struct cache_waiter *waiters = f->waiters;
     mutex_unlock(&s->lock);
-    land(waiters, NULL);
+    land(waiters, NULL, why);
     mem_free(f);
 }
 

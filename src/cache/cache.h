@@ -39,10 +39,11 @@ const struct cache_body *cache_entry_body(const struct cache_entry *e);
 void cache_entry_unref(struct cache_entry *e); /* NULL is fine */
 
 /* Someone who waits for another's flight. Embedded by its owner; on_ready is called exactly once:
- * @e (a reference of the waiter's own) or NULL when the flight was abandoned (then try for yourself). */
+ * @e (a reference of the waiter's own), or NULL when the flight was abandoned: @why is then what the
+ * leader gave to cache_abandon(). */
 struct cache_waiter {
     struct cache_waiter *next;
-    void (*on_ready)(struct cache_waiter *w, struct cache_entry *e);
+    void (*on_ready)(struct cache_waiter *w, struct cache_entry *e, int why);
 };
 
 enum cache_outcome {
@@ -57,11 +58,12 @@ enum cache_outcome cache_begin(struct cache *c, struct str key, struct cache_wai
 /*
  * Ends the flight with an answer: copies @body into an entry, gives it to all waiters, and keeps it
  * when there is room. Returns a reference for the caller, or NULL when memory is gone (waiters then got
- * NULL too).
+ * NULL too, with @why 0).
  */
 struct cache_entry *cache_fill(struct cache *c, struct cache_flight *taken,
                                const struct cache_body *body);
-void cache_abandon(struct cache *c, struct cache_flight *taken);
+/* Ends it without one (NULL is fine). @why goes to the waiters as it is; 0 asks them to try again. */
+void cache_abandon(struct cache *c, struct cache_flight *taken, int why);
 /* Looks without flying; a reference or NULL. */
 struct cache_entry *cache_get(struct cache *c, struct str key);
 /* Keeps @body under @key unless something is there. */

@@ -173,10 +173,10 @@ static void read_one(const struct variable *v, const char *value, struct setting
 
 static int64_t default_connections(void)
 {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+    struct rlimit limit; /* the hard one: the soft limit is raised to it at start */
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_max == RLIM_INFINITY)
         return 10000;
-    int64_t share = (int64_t)(limit.rlim_cur / 5 * 4);
+    int64_t share = (int64_t)(limit.rlim_max / 5 * 4);
     return share < 10000 ? (share > 65 ? share : 65) : 10000;
 }
 

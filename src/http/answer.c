@@ -95,14 +95,7 @@ void http_answer(struct http_exchange *x, const struct http_answer *a)
     answer_put(x, a);
     if (x->in_handler)
         return; /* connection_process() goes on */
-    /* A late answer: the request's bytes are done with; what was pipelined behind it is next. */
-    size_t left = x->n_head - x->n_consumed;
-    if (left)
-        memmove(x->head, x->head + x->n_consumed, left);
-    x->n_head = left;
-    x->n_consumed = x->scan_at = 0;
-    x->n_body = x->body_wanted = 0;
-    x->first_byte_us = monotonic_us();
+    connection_consume(x); /* a late answer: what was pipelined behind it is next */
     answer_flush(x);
     connection_after_answer(x);
 }
@@ -127,7 +120,11 @@ static void finish(struct http_exchange *x)
         connection_close(x);
         return;
     }
+    struct list *lingering = &x->listener->lists[LIST_LINGER];
+    if (lingering->n >= LIMIT_LINGERING && connection_first_open(lingering))
+        connection_close(connection_first_open(lingering));
     connection_move(x, LIST_LINGER);
+    (void)atomic_fetch_add(&x->listener->server->n_lingering, 1);
 }
 
 static void on_written(uv_write_t *uv, int status)

@@ -1,10 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A connection's life: accept, read, hand over, time out, close. */
+#include <sys/ioctl.h>
+
 #include "base/mem.h"
 #include "base/timeutil.h"
 #include "http/server_int.h"
 
 /* ---- lists ---- */
+
+static void tell_waiting(struct listener *l)
+{
+    atomic_store_explicit(&l->n_waiting, l->lists[LIST_IDLE].n + l->lists[LIST_HEAD].n,
+                          memory_order_relaxed);
+}
 
 static void list_remove(struct listener *l, struct http_exchange *x)
 {
@@ -18,6 +26,7 @@ static void list_remove(struct listener *l, struct http_exchange *x)
     else
         list->last = x->previous;
     list->n--;
+    tell_waiting(l);
 }
 
 static void list_append(struct listener *l, struct http_exchange *x, enum list_id to)
@@ -32,15 +41,21 @@ static void list_append(struct listener *l, struct http_exchange *x, enum list_i
         list->first = x;
     list->last = x;
     list->n++;
+    tell_waiting(l);
     x->since_us = loop_now_us(l->loop);
+}
+
+/* To the end of @to, also from @to itself: its time starts anew. */
+static void restart(struct http_exchange *x, enum list_id to)
+{
+    list_remove(x->listener, x);
+    list_append(x->listener, x, to);
 }
 
 void connection_move(struct http_exchange *x, enum list_id to)
 {
-    if (x->list == to)
-        return;
-    list_remove(x->listener, x);
-    list_append(x->listener, x, to);
+    if (x->list != to)
+        restart(x, to);
 }
 
 /* ---- head buffers: taken while bytes are there, given back while a connection idles ---- */
@@ -66,6 +81,8 @@ static void on_closed(uv_handle_t *handle)
 {
     struct http_exchange *x = handle->data;
     struct listener *l = x->listener;
+    if (x->list == LIST_LINGER)
+        (void)atomic_fetch_sub(&l->server->n_lingering, 1);
     list_remove(l, x);
     head_give(l, x->head);
     mem_free(x->body);
@@ -130,9 +147,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *data)
     if (n < 0) {
         x->saw_eof = true;
         if (x->n_writes && !x->is_pending && n == UV_EOF) {
-            (void)uv_read_stop(stream); /* cannot fail; answers are still on their way out */
+            (void)uv_read_stop(stream); /* cannot fail; what was sent before the end is answered */
             x->is_reading = false;
-            x->close_after = true;
             return;
         }
         connection_close(x);
@@ -219,11 +235,10 @@ static void hand_over(struct http_exchange *x)
     x->in_handler = false;
 }
 
-/* What is left of the buffer moves to its front. */
-static void consume(struct http_exchange *x)
+void connection_consume(struct http_exchange *x)
 {
     size_t left = x->n_head - x->n_consumed;
-    if (left)
+    if (left && x->n_consumed)
         memmove(x->head, x->head + x->n_consumed, left);
     x->n_head = left;
     x->n_consumed = 0;
@@ -271,85 +286,131 @@ static bool process_one(struct http_exchange *x)
     return true;
 }
 
+/* Nothing whole is left in the buffer, and everything is written. */
+static void wait_for_more(struct http_exchange *x, bool has_answered)
+{
+    enum list_id list = x->n_head > 0 ? LIST_HEAD : LIST_IDLE;
+    if (x->saw_eof) {
+        connection_close(x);
+        return;
+    }
+    if (has_answered)
+        restart(x, list);
+    else
+        connection_move(x, list); /* a head that dribbles in keeps its deadline */
+    read_on(x);
+}
+
+static bool may_go_on(const struct http_exchange *x)
+{
+    return !x->is_closing && !x->is_pending && !x->n_writes && x->list != LIST_LINGER;
+}
+
 /*
- * Works through what is in the buffer, then writes all answers at once. Stops at a request that is
- * answered later, at a full socket, and after HTTP_LIMIT_PIPELINED requests.
+ * Works through what is in the buffer and writes the answers gathered: after HTTP_LIMIT_PIPELINED of
+ * them or FLUSH_BYTES, and at the end. Stops at a request that is answered later and at a full socket.
  */
 void connection_process(struct http_exchange *x)
 {
-    int n = 0;
-    while (!x->is_closing && x->n_head > 0 && n < HTTP_LIMIT_PIPELINED && process_one(x)) {
+    int n = 0, n_gathered = 0;
+    while (may_go_on(x) && x->n_head > 0 && process_one(x)) {
         n++;
         if (x->is_pending) {
             connection_move(x, LIST_BUSY);
             answer_flush(x);
             return;
         }
-        consume(x);
-        if (x->close_after || x->release)
-            break;
+        connection_consume(x);
+        if (++n_gathered >= HTTP_LIMIT_PIPELINED || x->listener->out.n >= FLUSH_BYTES || x->release ||
+            x->close_after) {
+            answer_flush(x);
+            n_gathered = 0;
+        }
     }
     answer_flush(x);
-    if (x->is_closing || x->n_writes || x->list == LIST_LINGER)
-        return;
-    if (n == HTTP_LIMIT_PIPELINED && x->n_head > 0 && !x->close_after) {
-        connection_process(x);
-        return;
-    }
-    connection_move(x, x->n_head > 0 ? LIST_HEAD : LIST_IDLE);
-    read_on(x);
+    if (may_go_on(x))
+        wait_for_more(x, n > 0);
 }
 
 /* The socket has taken everything, or an answer that was pending was given. */
 void connection_after_answer(struct http_exchange *x)
 {
-    if (x->is_closing || x->is_pending || x->n_writes || x->list == LIST_LINGER)
+    if (!may_go_on(x))
         return;
-    if (x->n_head > 0) {
+    if (x->n_head > 0)
         connection_process(x);
-        return;
-    }
-    connection_move(x, LIST_IDLE);
-    read_on(x);
+    else
+        wait_for_more(x, true);
 }
 
 /* ---- accepting ---- */
 
+struct http_exchange *connection_first_open(const struct list *list)
+{
+    struct http_exchange *x = list->first;
+    while (x && x->is_closing)
+        x = x->next;
+    return x;
+}
+
 /* Makes room by closing the connection that has gone longest without a whole head. */
 static bool make_room(struct listener *l)
 {
-    struct http_exchange *victim = l->lists[LIST_HEAD].first;
-    if (!victim)
-        victim = l->lists[LIST_IDLE].first;
-    while (victim && victim->is_closing)
-        victim = victim->next;
-    if (!victim)
-        return false;
-    connection_close(victim);
-    return true;
+    struct http_exchange *head = connection_first_open(&l->lists[LIST_HEAD]);
+    struct http_exchange *victim = connection_first_open(&l->lists[LIST_IDLE]);
+    if (head && (!victim || head->since_us < victim->since_us))
+        victim = head;
+    if (victim)
+        connection_close(victim);
+    return victim != NULL;
+}
+
+void connection_on_make_room(struct loop_message *m)
+{
+    struct listener *l = (struct listener *)((char *)m - offsetof(struct listener, make_room_message));
+    atomic_store(&l->make_room_is_posted, false);
+    (void)make_room(l); /* who was in line here may have sent its request in the meantime */
+}
+
+/* Nobody waits on this loop: another one gives a connection up, if it has one to give. */
+static bool ask_others_for_room(struct listener *l)
+{
+    struct http_server *s = l->server;
+    bool asked = false;
+    for (int i = 0; i < s->n_listeners && !asked; i++) {
+        struct listener *other = &s->listeners[i];
+        if (other == l || atomic_load(&other->n_waiting) == 0)
+            continue;
+        asked = !atomic_exchange(&other->make_room_is_posted, true);
+        if (asked)
+            loop_post(other->loop, &other->make_room_message);
+    }
+    return asked;
 }
 
 void connection_accept(struct listener *l)
 {
     struct http_server *s = l->server;
     struct http_exchange *x = try_alloc0(sizeof *x);
+    l->accept_waits = x == NULL;
     if (!x)
-        return; /* it stays in the kernel's queue until the next one knocks */
+        return; /* libuv holds the socket until the tick tries again */
     (void)uv_tcp_init(loop_uv(l->loop), &x->tcp); /* cannot fail */
     x->tcp.data = x;
     x->listener = l;
-    list_append(l, x, LIST_IDLE);
-    uint64_t n = atomic_fetch_add(&s->n_connections, 1) + 1;
+    list_append(l, x, LIST_BUSY); /* not among those that make room */
+    uint64_t n = atomic_fetch_add(&s->n_connections, 1) + 1 - atomic_load(&s->n_lingering);
     if (uv_accept((uv_stream_t *)&l->tcp, (uv_stream_t *)&x->tcp) != 0) {
         connection_close(x);
         return;
     }
     (void)uv_tcp_nodelay(&x->tcp, 1); /* without it answers are only slower */
-    if (n > (uint64_t)s->options.max_connections && !make_room(l)) {
+    if (n > (uint64_t)s->options.max_connections && !make_room(l) && !ask_others_for_room(l)) {
         connection_refuse(x, 503, "too many connections; try again soon", NULL);
         answer_flush(x);
         return;
     }
+    connection_move(x, LIST_IDLE);
     read_on(x);
 }
 
@@ -370,24 +431,46 @@ static void on_stall(struct http_exchange *x, int64_t stall_us)
 
 static struct http_exchange *expired(struct listener *l, enum list_id id, int64_t now_us, int64_t after_us)
 {
-    struct http_exchange *x = l->lists[id].first;
-    while (x && x->is_closing)
-        x = x->next;
+    struct http_exchange *x = connection_first_open(&l->lists[id]);
     return x && now_us - x->since_us >= after_us ? x : NULL;
+}
+
+/* Bytes that came since the last turn of the loop: this connection does not idle. */
+static bool has_unread(const struct http_exchange *x)
+{
+    uv_os_fd_t fd;
+    int n = 0;
+    return uv_fileno((const uv_handle_t *)&x->tcp, &fd) == 0 && ioctl(fd, FIONREAD, &n) == 0 && n > 0;
+}
+
+/* While draining, kept-alive connections go at once, and new ones that send nothing a little later. */
+static void close_idle(struct listener *l, int64_t now_us, bool is_draining)
+{
+    int64_t after_us = l->server->options.idle_timeout_us;
+    for (struct http_exchange *x = l->lists[LIST_IDLE].first, *next; x; x = next) {
+        next = x->next;
+        if (is_draining)
+            after_us = x->n_requests > 0 ? 0 : DRAIN_NEW_US;
+        bool is_due = now_us - x->since_us >= after_us;
+        if (!is_due && !is_draining)
+            return; /* those behind it came later */
+        if (is_due && !x->is_closing && !has_unread(x))
+            connection_close(x);
+    }
 }
 
 void connection_on_tick(struct listener *l, int64_t now_us)
 {
     const struct http_server_options *o = &l->server->options;
     int64_t drain_us = atomic_load(&l->server->drain_from_us);
-    int64_t idle_us = drain_us && now_us >= drain_us ? 0 : o->idle_timeout_us;
     struct http_exchange *x;
+    if (l->accept_waits)
+        connection_accept(l);
     while ((x = expired(l, LIST_HEAD, now_us, o->head_timeout_us)) != NULL) {
         connection_refuse(x, 408, "the whole head did not arrive in time", NULL);
         answer_flush(x);
     }
-    while ((x = expired(l, LIST_IDLE, now_us, idle_us)) != NULL)
-        connection_close(x);
+    close_idle(l, now_us, drain_us && now_us >= drain_us);
     while ((x = expired(l, LIST_WRITING, now_us, o->write_stall_us)) != NULL)
         on_stall(x, o->write_stall_us);
     while ((x = expired(l, LIST_LINGER, now_us, LINGER_US)) != NULL)

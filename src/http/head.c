@@ -151,21 +151,25 @@ struct seen {
     bool expect, transfer_encoding, close, keep_alive;
 };
 
+/* What a second line of the same field means: a refusal, one list, or that neither counts. */
+enum repeated { REFUSED, A_LIST, NEITHER };
+
 struct known {
     const char *name;
     size_t at; /* of the struct str in http_request */
+    enum repeated repeated;
 };
 
 static const struct known known_fields[] = {
-    {"authorization", offsetof(struct http_request, authorization)},
-    {"accept", offsetof(struct http_request, accept)},
-    {"accept-encoding", offsetof(struct http_request, accept_encoding)},
-    {"if-none-match", offsetof(struct http_request, if_none_match)},
-    {"origin", offsetof(struct http_request, origin)},
-    {"prefer", offsetof(struct http_request, prefer)},
-    {"x-request-id", offsetof(struct http_request, request_id)},
-    {"traceparent", offsetof(struct http_request, traceparent)},
-    {"content-type", offsetof(struct http_request, content_type)},
+    {"authorization", offsetof(struct http_request, authorization), REFUSED},
+    {"accept", offsetof(struct http_request, accept), A_LIST},
+    {"accept-encoding", offsetof(struct http_request, accept_encoding), A_LIST},
+    {"if-none-match", offsetof(struct http_request, if_none_match), A_LIST},
+    {"origin", offsetof(struct http_request, origin), REFUSED},
+    {"prefer", offsetof(struct http_request, prefer), A_LIST},
+    {"x-request-id", offsetof(struct http_request, request_id), NEITHER},
+    {"traceparent", offsetof(struct http_request, traceparent), NEITHER},
+    {"content-type", offsetof(struct http_request, content_type), REFUSED},
 };
 
 static bool has_token(struct str list, struct str token)
@@ -220,10 +224,14 @@ static bool note_known(struct http_request *r, struct str name, struct str value
         if (!str_eq_nocase(name, str_from(known_fields[i].name)))
             continue;
         struct str *slot = (struct str *)(void *)((char *)r + known_fields[i].at);
-        if (slot->p)
-            return false;
-        *slot = value;
-        return true;
+        if (!slot->p) {
+            *slot = value;
+            return true;
+        }
+        r->has_repeated = true;
+        if (known_fields[i].repeated == NEITHER)
+            slot->n = 0;
+        return known_fields[i].repeated != REFUSED;
     }
     return true;
 }
@@ -354,27 +362,48 @@ static struct http_parse_result parse_lines(const char *p, size_t n, bool allow_
     return result;
 }
 
+static void clear(struct http_request *r)
+{
+    memset(r, 0, offsetof(struct http_request, headers));
+    memset((char *)r + offsetof(struct http_request, n_headers), 0,
+           sizeof *r - offsetof(struct http_request, n_headers));
+}
+
 struct http_parse_result http_parse_head(const char *p, size_t n, size_t *scan_at,
                                          bool allow_bodies, struct http_request *ret)
 {
     bool bare = false;
+    /* First of all: a refusal must never show the fields of the request that @ret held before. */
+    clear(ret);
     if (n == 0)
         return more();
-    if (*scan_at == 0 || !memchr(p, '\n', *scan_at)) {
+    bool line_is_checked = *scan_at > 0;
+    size_t head = find_end(p, n, scan_at, &bare);
+    if (head)
+        return parse_lines(p, head, allow_bodies, ret);
+    if (!line_is_checked) {
         struct http_parse_result start = check_start(p, n, ret);
         if (start.state == HTTP_PARSE_REFUSED)
             return start;
     }
-    size_t head = find_end(p, n, scan_at, &bare);
     if (bare)
         return refuse(400, "a bare LF");
-    if (head == 0)
-        return n >= HTTP_LIMIT_HEAD_BYTES ? refuse(431, "the head is larger than 16 KiB") : more();
-    memset(ret, 0, offsetof(struct http_request, headers));
-    ret->n_headers = 0;
-    memset((char *)ret + offsetof(struct http_request, n_headers), 0,
-           sizeof *ret - offsetof(struct http_request, n_headers));
-    return parse_lines(p, head, allow_bodies, ret);
+    return n >= HTTP_LIMIT_HEAD_BYTES ? refuse(431, "the head is larger than 16 KiB") : more();
+}
+
+struct str http_header_join(const struct http_request *r, const char *name, char *room, size_t n_room)
+{
+    size_t n = 0;
+    for (int i = 0; i < r->n_headers; i++) {
+        const struct str value = r->headers[i].value;
+        if (!str_eq_nocase(r->headers[i].name, str_from(name)) || value.n + 1 > n_room - n)
+            continue;
+        if (n)
+            room[n++] = ',';
+        memcpy(room + n, value.p, value.n);
+        n += value.n;
+    }
+    return (struct str){n ? room : NULL, n};
 }
 
 struct str http_header_get(const struct http_request *r, const char *name, int *ret_n_found)

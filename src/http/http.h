@@ -38,7 +38,9 @@ struct http_request {
     bool close; /* the caller wants the connection closed after this answer */
     struct http_header headers[HTTP_LIMIT_HEADERS];
     int n_headers;
-    /* Found on the way, n = 0 and p = NULL when absent. Each of these given twice is a 400. */
+    bool has_repeated; /* a field below came in several lines: http_header_join() has them all */
+    /* Found on the way, n = 0 and p = NULL when absent. A second authorization, origin or content_type
+     * is a 400; with a second request_id or traceparent neither counts (n = 0). */
     struct str authorization, accept, accept_encoding, if_none_match, origin, prefer, request_id,
         traceparent, content_type;
     struct str body; /* admin port only; whole before on_request is called */
@@ -47,6 +49,9 @@ struct http_request {
 
 /* A further header by name without regard to case. n_found tells how many there were. */
 struct str http_header_get(const struct http_request *r, const char *name, int *ret_n_found);
+
+/* All lines of a list-valued field as one list in @room (HTTP_LIMIT_HEAD_BYTES are always enough). */
+struct str http_header_join(const struct http_request *r, const char *name, char *room, size_t n_room);
 
 struct http_exchange; /* one request and its answer */
 

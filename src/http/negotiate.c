@@ -73,6 +73,8 @@ enum http_coding http_choose_coding(struct str accept_encoding)
         for (size_t i = 0; i < ARRAY_LEN(ours); i++)
             if (str_eq_nocase(item.name, str_from(ours[i].name)))
                 q[i] = item.q;
+        if (str_eq_nocase(item.name, STR("x-gzip"))) /* RFC 9110, 8.4.1.3: the same thing */
+            q[ARRAY_LEN(ours) - 1] = item.q;
     }
     enum http_coding best = HTTP_IDENTITY;
     int best_q = 0;

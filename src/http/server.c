@@ -176,7 +176,7 @@ static enum rc open_listeners(struct http_server *s, struct loop *const *loops, 
         l->loop = loops[i];
         l->open_message.run = on_open;
         l->close_listener_message.run = on_close_listener;
-        l->free_message.run = on_free;
+        l->make_room_message.run = connection_on_make_room;
         buf_init(&l->refuse_headers, 65536);
         buf_init(&l->refuse_body, 65536);
         buf_init(&l->out, SIZE_MAX);
@@ -252,16 +252,35 @@ void http_server_close_listeners(struct http_server *s)
         loop_post(s->listeners[i].loop, &s->listeners[i].close_listener_message);
 }
 
-void http_server_free(struct http_server *s)
+static void on_last(struct loop_message *m)
 {
-    if (!s)
-        return;
-    for (int i = 0; i < s->n_listeners; i++)
+    struct listener *l = (struct listener *)((char *)m - offsetof(struct listener, free_message));
+    LOCKED(&l->server->lock);
+    l->server->n_freed++;
+    cond_broadcast(&l->server->changed);
+}
+
+/* Posts each listener's free_message and waits until all have counted themselves. */
+static void free_round(struct http_server *s, void (*run)(struct loop_message *m))
+{
+    s->n_freed = 0;
+    for (int i = 0; i < s->n_listeners; i++) {
+        s->listeners[i].free_message.run = run;
         loop_post(s->listeners[i].loop, &s->listeners[i].free_message);
+    }
     mutex_lock(&s->lock);
     while (s->n_freed < s->n_listeners)
         cond_wait(&s->changed, &s->lock);
     mutex_unlock(&s->lock);
+}
+
+void http_server_free(struct http_server *s)
+{
+    if (!s)
+        return;
+    free_round(s, on_free);
+    /* Listeners write to each other (make_room_message): what is still under way comes before this. */
+    free_round(s, on_last);
     for (int i = 0; i < s->n_listeners; i++) {
         struct listener *l = &s->listeners[i];
         while (l->n_free_heads)

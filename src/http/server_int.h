@@ -24,7 +24,10 @@
 
 #define LIMIT_FREE_HEADS 256
 #define LINGER_US 1000000
+#define LIMIT_LINGERING 256 /* a listener; past it the oldest goes at once */
 #define TICK_US 50000
+#define DRAIN_NEW_US 1000000 /* a new connection's time to send its first request while draining */
+#define FLUSH_BYTES 65536    /* of answers gathered before they are written */
 #define WRITE_STALL_BYTES_PER_S 4096
 #define COPY_BODY_BYTES 32768 /* larger referenced bodies are written from where they are */
 
@@ -78,8 +81,11 @@ struct listener {
     struct http_request request; /* of the request being handed over */
     struct buf out; /* answers of the connection being worked on, not handed to its socket yet */
     struct buf refuse_headers, refuse_body;
-    struct loop_message open_message, close_listener_message, free_message;
+    struct loop_message open_message, close_listener_message, free_message, make_room_message;
+    _Atomic bool make_room_is_posted;
+    _Atomic size_t n_waiting; /* connections without a request: HEAD and IDLE */
     bool is_open, is_listening;
+    bool accept_waits; /* memory was short: the tick accepts */
     enum rc open_rc;
     bool open_done; /* under server->lock */
 };
@@ -89,7 +95,7 @@ struct http_server {
     struct listener *listeners;
     int n_listeners;
     int port;
-    _Atomic uint64_t n_connections, unsent_bytes;
+    _Atomic uint64_t n_connections, n_lingering, unsent_bytes;
     _Atomic int64_t drain_from_us; /* monotonic, when idle connections go; 0: not draining */
     _Atomic bool draining;
     pthread_mutex_t lock;
@@ -104,6 +110,11 @@ void connection_refuse(struct http_exchange *x, int status, const char *message,
                        const struct http_request *r);
 void connection_on_tick(struct listener *l, int64_t now_us);
 void connection_move(struct http_exchange *x, enum list_id to);
+/* The current request's bytes are done with: what is left moves to the front of the buffer, which goes
+ * back to the listener when nothing is. */
+void connection_consume(struct http_exchange *x);
+struct http_exchange *connection_first_open(const struct list *list); /* NULL: none */
+void connection_on_make_room(struct loop_message *m);
 
 /* answer.c */
 void answer_flush(struct http_exchange *x);

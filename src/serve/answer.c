@@ -8,6 +8,8 @@
 #include "markup/markup.h"
 #include "serve/serve_int.h"
 
+#define TRACEPARENT_BYTES 55 /* of version 00 */
+
 /* ---- parts ---- */
 
 static bool is_listed(const char *origins, struct str origin)
@@ -36,7 +38,7 @@ static void put_cors(const struct serve *s, struct buf *h, struct str origin)
         return;
     }
     buf_put_literal(h, "Access-Control-Expose-Headers: ETag, Server-Timing, traceresponse, "
-                       "X-Request-Id, X-Snapshot-Id, X-Row-Count, X-Watermark, X-Cache, X-Has-More, "
+                       "X-Request-Id, X-Content-Type-Options, X-Snapshot-Id, X-Row-Count, X-Watermark, X-Cache, X-Has-More, "
                        "X-Next-Cursor, X-Total, X-Schema-Rev, X-Index-Hash, X-Model-Tag, X-Release\r\n");
 }
 
@@ -82,11 +84,16 @@ static bool is_hex_run(struct str s, size_t from, size_t n)
     return any || n == 2;
 }
 
-/* W3C Trace Context, version 00. */
+/* W3C Trace Context: version 00, or a later one whose beginning is read as 00. */
 static bool is_traceparent(struct str s)
 {
-    return s.n == 55 && s.p[0] == '0' && s.p[1] == '0' && s.p[2] == '-' && s.p[35] == '-' &&
-           s.p[52] == '-' && is_hex_run(s, 3, 32) && is_hex_run(s, 36, 16) && is_hex_run(s, 53, 2);
+    if (s.n < TRACEPARENT_BYTES || !is_hex_run(s, 0, 2) || (s.p[0] == 'f' && s.p[1] == 'f'))
+        return false;
+    bool is_first = s.p[0] == '0' && s.p[1] == '0';
+    if (s.n > TRACEPARENT_BYTES && (is_first || s.p[TRACEPARENT_BYTES] != '-'))
+        return false;
+    return s.p[2] == '-' && s.p[35] == '-' && s.p[52] == '-' && is_hex_run(s, 3, 32) &&
+           is_hex_run(s, 36, 16) && is_hex_run(s, 53, 2);
 }
 
 static void put_trace(struct job *j)
@@ -94,7 +101,7 @@ static void put_trace(struct job *j)
     if (!is_traceparent(j->traceparent))
         return;
     buf_put_literal(&j->headers, "traceresponse: ");
-    buf_put_str(&j->headers, j->traceparent);
+    buf_put(&j->headers, j->traceparent.p, TRACEPARENT_BYTES);
     buf_put_literal(&j->headers, "\r\n");
 }
 
@@ -186,19 +193,19 @@ static void count(struct job *j, int status)
         metrics_cold(j->metrics_slot);
 }
 
-static bool is_logged(const struct serve *s, const struct job *j)
+bool is_access_logged(const struct serve *s, const char *request_id)
 {
     if (s->options.access_log == ACCESS_LOG_OFF)
         return false;
     if (s->options.access_log == ACCESS_LOG_ON)
         return true;
-    uint64_t roll = process_hash(j->request_id, strlen(j->request_id)) >> 11;
+    uint64_t roll = process_hash(request_id, strlen(request_id)) >> 11;
     return (double)roll * 0x1p-53 < s->options.access_log_share;
 }
 
 static void log_access(struct job *j, int status)
 {
-    if (!is_logged(j->home->serve, j))
+    if (!is_access_logged(j->home->serve, j->request_id))
         return;
     struct str trace = {NULL, 0};
     if (is_traceparent(j->traceparent))
@@ -272,7 +279,8 @@ static void put_error_headers(struct buf *h, int status)
 
 void answer_error(struct job *j, int status, const char *message)
 {
-    cache_abandon(j->home->serve->options.cache, TAKE(j->flight));
+    /* Who waits for this answer gets the same one, unless it is our caller alone who went away. */
+    cache_abandon(j->home->serve->options.cache, TAKE(j->flight), j->rc == RC_CANCELLED ? 0 : (int)j->rc);
     buf_reset(&j->body);
     /* 429 has put its Retry-After there already. */
     put_error_headers(&j->headers, status);
@@ -376,6 +384,11 @@ static void put_meta_headers(struct job *j, const struct cache_body *body)
 
 #define JSON_HEAD STR("{\"data\":")
 
+struct str answer_head(const struct job *j)
+{
+    return j->form == FORM_JSON ? JSON_HEAD : (struct str){"", 0};
+}
+
 /* The cache key of the packed form of this answer's data: the plain key with the coding in its place. */
 static struct str packed_key(struct job *j)
 {
@@ -386,24 +399,33 @@ static struct str packed_key(struct job *j)
     return (struct str){p, j->cache_key.n};
 }
 
+bool packed_is_kept(struct job *j)
+{
+    struct str key = j->cache_state == JOB_CACHE_OFF ? (struct str){NULL, 0} : packed_key(j);
+    struct cache_entry *kept = key.p ? cache_get(j->home->serve->options.cache, key) : NULL;
+    cache_entry_unref(kept);
+    return kept != NULL;
+}
+
 /* Compressed into j->body: by the kept blob where there is one. False: send it plain. */
 static bool compress_answer(struct job *j, const struct cache_body *body, struct str tail)
 {
     struct cache *c = j->home->serve->options.cache;
-    struct str head = j->form == FORM_JSON ? JSON_HEAD : (struct str){"", 0};
     struct str key = {NULL, 0};
     buf_reset(&j->body);
     if (j->cache_state != JOB_CACHE_OFF)
         key = packed_key(j);
-    struct cache_entry *kept = key.p ? cache_get(c, key) : NULL;
+    struct cache_entry *kept = key.p && !j->is_packed ? cache_get(c, key) : NULL;
     if (kept) {
         bool fine = splice_finish(j->coding, cache_entry_body(kept)->data, tail, &j->body);
         cache_entry_unref(kept);
         return fine;
     }
-    buf_reset(&j->packed);
-    if (!splice_pack(j->coding, head, body->data, &j->packed))
-        return false;
+    if (!j->is_packed) {
+        buf_reset(&j->packed);
+        if (!splice_pack(j->coding, answer_head(j), body->data, &j->packed))
+            return false;
+    }
     struct cache_body blob = {.data = {j->packed.p, j->packed.n}, .coding = (uint8_t)j->coding};
     if (key.p)
         cache_put(c, key, &blob);

@@ -13,9 +13,38 @@ static void on_hangup(void *arg)
     atomic_store_explicit(&j->cancelled, true, memory_order_relaxed);
 }
 
+/* Lists that came in several header lines, each joined to one. Rare: the common case copies nothing. */
+static void join_lists(struct job *j, const struct http_request *r)
+{
+    struct str *const fields[] = {&j->accept, &j->accept_encoding, &j->if_none_match, &j->prefer};
+    static const char *const names[] = {"accept", "accept-encoding", "if-none-match", "prefer"};
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        char *room = fields[i]->p ? arena_try(&j->arena, HTTP_LIMIT_HEAD_BYTES) : NULL;
+        if (room)
+            *fields[i] = http_header_join(r, names[i], room, HTTP_LIMIT_HEAD_BYTES);
+    }
+}
+
+static void take_pins(struct job *j, const struct http_request *r)
+{
+    static const char *const names[] = {"x-schema-rev", "x-index-hash", "x-model-tag"};
+    j->has_pin_conflict = false;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        j->pins[i] = (struct str){NULL, 0};
+    for (int i = 0; i < r->n_headers; i++) {
+        if ((r->headers[i].name.p[0] | 0x20) != 'x')
+            continue;
+        for (size_t k = 0; k < ARRAY_LEN(names); k++) {
+            if (!str_eq_nocase(r->headers[i].name, str_from(names[k])))
+                continue;
+            j->has_pin_conflict |= j->pins[k].p && !str_eq(j->pins[k], r->headers[i].value);
+            j->pins[k] = r->headers[i].value;
+        }
+    }
+}
+
 static void take_request(struct job *j, struct http_exchange *x, const struct http_request *r)
 {
-    static const char *const pin_names[] = {"x-schema-rev", "x-index-hash", "x-model-tag"};
     j->x = x;
     j->is_head = r->method == HTTP_HEAD;
     j->accept = r->accept;
@@ -26,15 +55,9 @@ static void take_request(struct job *j, struct http_exchange *x, const struct ht
     j->traceparent = r->traceparent;
     j->arrived_us = r->arrived_us;
     request_id_choose(r->request_id, j->request_id);
-    for (size_t i = 0; i < ARRAY_LEN(pin_names); i++)
-        j->pins[i] = (struct str){NULL, 0};
-    for (int i = 0; i < r->n_headers; i++) {
-        if ((r->headers[i].name.p[0] | 0x20) != 'x')
-            continue;
-        for (size_t k = 0; k < ARRAY_LEN(pin_names); k++)
-            if (str_eq_nocase(r->headers[i].name, str_from(pin_names[k])))
-                j->pins[k] = r->headers[i].value;
-    }
+    take_pins(j, r);
+    if (r->has_repeated)
+        join_lists(j, r);
 }
 
 struct job *job_take(struct serve_loop *home, struct http_exchange *x, const struct http_request *r)
@@ -66,7 +89,7 @@ struct job *job_take(struct serve_loop *home, struct http_exchange *x, const str
     j->form = FORM_JSON;
     j->coding = HTTP_IDENTITY;
     j->cache_state = JOB_CACHE_OFF;
-    j->was_coalesced = false;
+    j->is_packed = false;
     j->total_known = false;
     j->rc = RC_OK;
     j->err.rc = RC_OK;

@@ -130,7 +130,7 @@ static bool check_pins(struct job *j)
     const char *served[] = {revision, j->snapshot->index_hash,
                             j->snapshot->model_tag ? j->snapshot->model_tag : ""};
     for (size_t i = 0; i < ARRAY_LEN(served); i++) {
-        if (j->pins[i].p && !str_is(j->pins[i], served[i])) {
+        if (j->has_pin_conflict || (j->pins[i].p && !str_is(j->pins[i], served[i]))) {
             answer_error(j, 409, "a revision this request is pinned to is not the one served");
             return false;
         }

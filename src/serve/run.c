@@ -176,8 +176,79 @@ static void run_plan(struct job *j)
     };
     if (pool_submit(o->pool, &j->pool_job) != RC_OK) {
         metrics_shed(MSHED_QUEUE_FULL);
-        answer_error(j, 503, "busy; try again soon");
+        j->rc = RC_BUSY;
+        job_finish(j);
     }
+}
+
+/* ---- compressing what is large, on a worker ---- */
+
+static void on_packed(struct loop_message *m)
+{
+    job_answer(JOB_OF(m, message));
+}
+
+static void pack_on_worker(struct pool_job *p, int worker)
+{
+    struct job *j = JOB_OF(p, pool_job);
+    struct cache_body body;
+    (void)worker;
+    job_body(j, &body);
+    buf_reset(&j->packed);
+    j->is_packed = splice_pack(j->coding, answer_head(j), body.data, &j->packed);
+    if (!j->is_packed)
+        j->coding = HTTP_IDENTITY;
+    j->message.run = on_packed;
+    loop_post(j->home->loop, &j->message);
+}
+
+/* Too busy to compress: the plain answer is better than none. */
+static void on_pack_shed(struct pool_job *p)
+{
+    struct job *j = JOB_OF(p, pool_job);
+    j->coding = HTTP_IDENTITY;
+    j->message.run = on_packed;
+    loop_post(j->home->loop, &j->message);
+}
+
+/* True: the answer goes on when a worker has compressed it. */
+static bool pack_elsewhere(struct job *j, const struct cache_body *body)
+{
+    if (j->coding == HTTP_IDENTITY || body->data.n <= PACK_ON_LOOP_BYTES || j->is_packed ||
+        packed_is_kept(j))
+        return false;
+    if (!j->is_away)
+        job_go_away(j);
+    j->pool_job = (struct pool_job){
+        .run = pack_on_worker, .on_shed = on_pack_shed, .cancelled = &j->cancelled};
+    if (pool_submit(j->home->serve->options.pool, &j->pool_job) == RC_OK)
+        return true;
+    j->coding = HTTP_IDENTITY;
+    return false;
+}
+
+void job_body(const struct job *j, struct cache_body *ret)
+{
+    if (j->entry) {
+        *ret = *cache_entry_body(j->entry);
+        return;
+    }
+    *ret = (struct cache_body){
+        .data = {j->data.p, j->data.n},
+        .next_cursor = {j->next_cursor.p, j->next_cursor.n},
+        .n_rows = j->result.n_rows,
+        .has_more = j->result.has_more,
+        .has_total = j->plan.count_exact && j->total_known,
+        .total = j->total,
+    };
+}
+
+void job_answer(struct job *j)
+{
+    struct cache_body body;
+    job_body(j, &body);
+    if (!pack_elsewhere(j, &body))
+        answer_rows(j, &body);
 }
 
 /* ---- the cache in front ---- */
@@ -185,29 +256,54 @@ static void run_plan(struct job *j)
 static void answer_entry(struct job *j)
 {
     j->cache_state = JOB_CACHE_HIT;
-    answer_rows(j, cache_entry_body(j->entry));
+    job_answer(j);
 }
+
+static void fly(struct job *j);
 
 /* The flight this job waited for has landed, or was abandoned. On the loop. */
 static void on_landed(struct loop_message *m)
 {
     struct job *j = JOB_OF(m, message);
-    if (atomic_load_explicit(&j->cancelled, memory_order_relaxed)) {
+    if (j->rc != RC_OK)
+        (void)err_set(&j->err, j->rc, "the request that this one waited for failed");
+    if (atomic_load_explicit(&j->cancelled, memory_order_relaxed))
         j->rc = RC_CANCELLED;
+    if (j->rc != RC_OK)
         job_finish(j);
-    } else if (j->entry) {
+    else if (j->entry)
         answer_entry(j);
-    } else {
-        run_plan(j); /* for itself: the leader's failure need not be ours */
-    }
+    else
+        fly(j); /* the leader's caller went away: one of those who waited leads now */
 }
 
-static void on_ready(struct cache_waiter *w, struct cache_entry *e)
+static void on_ready(struct cache_waiter *w, struct cache_entry *e, int why)
 {
     struct job *j = JOB_OF(w, waiter);
     j->entry = e;
+    j->rc = (enum rc)why;
     j->message.run = on_landed;
     loop_post(j->home->loop, &j->message);
+}
+
+/* Joins the flight for this key, or leads one. The job is away: another thread may hand it on. */
+static void fly(struct job *j)
+{
+    struct cache *c = j->home->serve->options.cache;
+    j->waiter.on_ready = on_ready;
+    switch (cache_begin(c, j->cache_key, &j->waiter, &j->entry, &j->flight)) {
+    case CACHE_HIT:
+        metrics_cache(j->metrics_slot, MCACHE_HIT);
+        answer_entry(j);
+        return;
+    case CACHE_WAIT:
+        metrics_cache(j->metrics_slot, MCACHE_COALESCED);
+        return;
+    case CACHE_LEAD:
+        metrics_cache(j->metrics_slot, MCACHE_MISS);
+        run_plan(j);
+        return;
+    }
 }
 
 void job_run(struct job *j)
@@ -231,20 +327,7 @@ void job_run(struct job *j)
         return;
     }
     job_go_away(j);
-    j->waiter.on_ready = on_ready;
-    switch (cache_begin(c, j->cache_key, &j->waiter, &j->entry, &j->flight)) {
-    case CACHE_HIT:
-        metrics_cache(j->metrics_slot, MCACHE_HIT);
-        answer_entry(j);
-        return;
-    case CACHE_WAIT:
-        metrics_cache(j->metrics_slot, MCACHE_COALESCED);
-        return;
-    case CACHE_LEAD:
-        metrics_cache(j->metrics_slot, MCACHE_MISS);
-        run_plan(j);
-        return;
-    }
+    fly(j);
 }
 
 /* ---- the end ---- */
@@ -294,15 +377,10 @@ void job_finish(struct job *j)
     }
     if (j->plan.query.count_total)
         keep_total(j);
-    struct cache_body body = {
-        .data = {j->data.p, j->data.n},
-        .next_cursor = {j->next_cursor.p, j->next_cursor.n},
-        .n_rows = j->result.n_rows,
-        .has_more = j->result.has_more,
-        .has_total = j->plan.count_exact && j->total_known,
-        .total = j->total,
-    };
-    if (j->flight)
+    if (j->flight) {
+        struct cache_body body;
+        job_body(j, &body);
         j->entry = cache_fill(j->home->serve->options.cache, TAKE(j->flight), &body);
-    answer_rows(j, &body);
+    }
+    job_answer(j);
 }

@@ -2,6 +2,7 @@
 /* Set-up, routes, and the layer's own refusals. */
 #include "serve/serve.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "serve/serve_int.h"
 
@@ -112,16 +113,15 @@ static void answer_options(struct job *j)
     job_done(j);
 }
 
-static void answer_overload(struct http_exchange *x)
+/* No memory for a job: the answer is made in room of its own. */
+static void answer_overload(struct serve *s, struct http_exchange *x, const struct http_request *r)
 {
-    static const char headers[] = "Content-Type: application/json\r\nCache-Control: no-store\r\n"
-                                  "Retry-After: 1\r\nX-Content-Type-Options: nosniff\r\n";
-    static const char body[] = "{\"error\":{\"family\":\"not_ready\",\"message\":\"out of memory; try "
-                               "again soon\"},\"meta\":{\"request_id\":null}}";
-    struct http_answer a = {.status = 503,
-                            .headers = {headers, sizeof headers - 1},
-                            .body = {body, sizeof body - 1}};
-    metrics_shed(MSHED_MEMORY);
+    char head_room[2048 + HTTP_LIMIT_TARGET_BYTES], body_room[512];
+    struct buf headers = {.p = head_room, .capacity = sizeof head_room, .limit_bytes = sizeof head_room};
+    struct buf body = {.p = body_room, .capacity = sizeof body_room, .limit_bytes = sizeof body_room};
+    serve_on_refuse(503, "out of memory; try again soon", r, &headers, &body, s);
+    struct http_answer a = {
+        .status = 503, .headers = {headers.p, headers.n}, .body = {body.p, body.n}};
     http_answer(x, &a);
 }
 
@@ -133,7 +133,7 @@ void serve_on_request(struct http_exchange *x, const struct http_request *r, voi
     size_t n = 0;
     struct job *j = job_take(home_of(arg, x), x, r);
     if (!j) {
-        answer_overload(x);
+        answer_overload(arg, x, r);
         return;
     }
     if (r->method == HTTP_OPTIONS) {
@@ -163,7 +163,7 @@ void serve_endpoint(struct serve *s, struct http_exchange *x, const struct http_
 {
     struct job *j = job_take(home_of(s, x), x, r);
     if (!j) {
-        answer_overload(x);
+        answer_overload(s, x, r);
         return;
     }
     j->is_admin_port = true;
@@ -184,6 +184,9 @@ void serve_on_refuse(int status, const char *message, const struct http_request 
     headers_common(s, headers, request_id, r ? r->origin : (struct str){NULL, 0});
     error_body(body, error_family(status), message, request_id);
     metrics_request(METRICS_UNKNOWN, metrics_status_of(status), 0);
-    if (status == 503)
-        metrics_shed(MSHED_CONNECTIONS);
+    if (status == 503) /* with a request: answers leave too slowly; without: there was no room for it */
+        metrics_shed(r ? MSHED_MEMORY : MSHED_CONNECTIONS);
+    if (is_access_logged(s, request_id))
+        log_event(LOG_INFO, "request", message, LF_STR("request_id", request_id),
+                  LF_STR("endpoint", "_unknown"), LF_INT("status", status));
 }

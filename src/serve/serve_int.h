@@ -20,6 +20,7 @@
 #define JOB_ARENA_BYTES (1u << 20)
 #define LIMIT_HEADERS_BYTES 32768
 #define COMPRESS_FROM_BYTES 1024
+#define PACK_ON_LOOP_BYTES 65536 /* more is compressed by a worker: the loop blocks on nothing */
 
 enum job_cache { JOB_CACHE_OFF, JOB_CACHE_MISS, JOB_CACHE_HIT };
 
@@ -35,6 +36,7 @@ struct job {
     bool is_admin_port, is_head;
     struct str accept, accept_encoding, if_none_match, origin, prefer, traceparent;
     struct str pins[3]; /* x-schema-rev, x-index-hash, x-model-tag; p NULL: absent */
+    bool has_pin_conflict; /* one of them came twice with different values */
     enum http_form form;
     enum http_coding coding;
     char request_id[REQUEST_ID_BYTES];
@@ -52,7 +54,7 @@ struct job {
     struct plan plan;
     struct str cache_key;
     enum job_cache cache_state;
-    bool was_coalesced;
+    bool is_packed; /* packed holds the compressed rows, made by a worker */
     struct cache_flight *flight; /* to be filled or abandoned */
     struct cache_entry *entry;   /* a reference */
     _Atomic bool cancelled;
@@ -96,12 +98,20 @@ void endpoint_begin(struct job *j, const struct http_request *r, struct str name
 /* run.c */
 void job_run(struct job *j);
 void job_finish(struct job *j); /* on the loop, with rc and data set */
+void job_answer(struct job *j); /* on the loop: the rows of job_body(), compressed elsewhere if large */
+void job_body(const struct job *j, struct cache_body *ret); /* of its cache entry, else its own */
 void cache_key_build(struct job *j);
 
 /* answer.c */
 void answer_error(struct job *j, int status, const char *message);
 void answer_rows(struct job *j, const struct cache_body *body);
+/* What stands before the rows in this form. */
+struct str answer_head(const struct job *j);
+/* Does the cache have these rows compressed as this caller wants them? */
+bool packed_is_kept(struct job *j);
 void answer_not_modified(struct job *j, const char *etag);
+/* Does the access log show this request? By its id, so that every line about it agrees. */
+bool is_access_logged(const struct serve *s, const char *request_id);
 /* Appends what every answer carries: id, nosniff, Vary, CORS, release. */
 void headers_common(const struct serve *s, struct buf *h, const char *request_id, struct str origin);
 /* @ret: quoted tag of this answer in @coding. */
