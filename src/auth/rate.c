@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Generic cell rate algorithm (ITU-T I.371): tat is the time at which the bucket would be full again.
- * A request moves it by one interval; it is refused when tat would run more than burst intervals
- * ahead of now.
+ * Generic cell rate algorithm (ITU-T I.371): tat is the time at which the bucket would be full
+ * again. A request moves it by one interval; it is refused when tat would run more than burst
+ * intervals ahead of now.
  */
 #include "auth/rate.h"
 
@@ -31,7 +31,9 @@ struct rate_bucket *rate_bucket_get(const struct key *k)
     LOCKED(&registry_lock);
     struct str digest = {(const char *)k->digest, sizeof k->digest};
     double exact_ns = 1e9 / k->requests_per_second;
-    int64_t interval_ns = exact_ns < 1 ? 1 : exact_ns > LIMIT_SPAN_NS ? LIMIT_SPAN_NS : (int64_t)exact_ns;
+    int64_t interval_ns = exact_ns < 1               ? 1
+                          : exact_ns > LIMIT_SPAN_NS ? LIMIT_SPAN_NS
+                                                     : (int64_t)exact_ns;
     int64_t burst_ns = 0;
     if (__builtin_mul_overflow(interval_ns, k->burst, &burst_ns) || burst_ns > LIMIT_SPAN_NS)
         burst_ns = LIMIT_SPAN_NS;
@@ -47,8 +49,9 @@ struct rate_bucket *rate_bucket_get(const struct key *k)
     fresh->refs = 1;
     /* The map borrows its key: an entry that is replaced must not keep the old bucket's bytes. */
     (void)map_remove(&registry, digest);
-    IGNORE(map_put(&registry, (struct str){(const char *)fresh->digest, sizeof fresh->digest}, fresh,
-                  NULL)); /* not registered when memory is gone: the limit restarts at a reload */
+    IGNORE(map_put(&registry, (struct str){(const char *)fresh->digest, sizeof fresh->digest},
+                   fresh,
+                   NULL)); /* not registered when memory is gone: the limit restarts at a reload */
     return fresh;
 }
 

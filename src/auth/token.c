@@ -18,13 +18,15 @@ static void make_memo_key(void)
 static bool parse_bearer(struct str authorization, struct str *ret)
 {
     if (authorization.n < 8 || authorization.n > LIMIT_TOKEN_BYTES + 7 ||
-        !str_eq_nocase((struct str){authorization.p, 6}, STR("Bearer")) || authorization.p[6] != ' ')
+        !str_eq_nocase((struct str){authorization.p, 6}, STR("Bearer")) ||
+        authorization.p[6] != ' ')
         return false;
     struct str token = {authorization.p + 7, authorization.n - 7};
     while (token.n && token.p[0] == ' ')
         token = (struct str){token.p + 1, token.n - 1};
     for (size_t i = 0; i < token.n; i++)
-        if ((unsigned char)token.p[i] <= ' ' || token.p[i] == ',' || (unsigned char)token.p[i] >= 0x7f)
+        if ((unsigned char)token.p[i] <= ' ' || token.p[i] == ',' ||
+            (unsigned char)token.p[i] >= 0x7f)
             return false;
     *ret = token;
     return token.n > 0;

@@ -16,7 +16,8 @@ struct cache *cache_new(const struct cache_options *options)
 {
     struct cache *c = x_alloc0(sizeof *c);
     c->n_shards = 1;
-    while (c->n_shards < LIMIT_SHARDS && options->max_entries / (c->n_shards * 2) >= SHARD_MIN_ENTRIES)
+    while (c->n_shards < LIMIT_SHARDS &&
+           options->max_entries / (c->n_shards * 2) >= SHARD_MIN_ENTRIES)
         c->n_shards *= 2;
     c->shards = x_array0(c->n_shards, sizeof *c->shards);
     for (size_t i = 0; i < c->n_shards; i++) {

@@ -84,7 +84,8 @@ static void evict_small(struct cache_shard *s)
     metrics_add(METRIC_response_cache_evictions_total, 1);
 }
 
-/* An entry that was asked for goes round once more; the loop ends, as each round lowers a frequency. */
+/* An entry that was asked for goes round once more; the loop ends, as each round lowers a
+ * frequency. */
 static void evict_main(struct cache_shard *s)
 {
     while (s->main.first->frequency > 0) {

@@ -27,8 +27,8 @@ static void refresh_date(struct listener *l)
     if (now_s == l->date_s)
         return;
     l->date_s = now_s;
-    l->n_date = strftime(l->date, sizeof l->date, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n",
-                         gmtime_r(&t, &tm));
+    l->n_date =
+        strftime(l->date, sizeof l->date, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", gmtime_r(&t, &tm));
 }
 
 static void put_status_line(struct buf *out, int status)
@@ -94,7 +94,7 @@ void http_answer(struct http_exchange *x, const struct http_answer *a)
     }
     answer_put(x, a);
     if (x->in_handler)
-        return; /* connection_process() goes on */
+        return;            /* connection_process() goes on */
     connection_consume(x); /* a late answer: what was pipelined behind it is next */
     answer_flush(x);
     connection_after_answer(x);
@@ -109,8 +109,8 @@ static void on_shutdown(uv_shutdown_t *uv, int status)
 }
 
 /*
- * The last answer is out. Closing at once with bytes unread would reset the connection and could take
- * the answer with it; so: shut down our side, read and drop the rest for a moment, then close.
+ * The last answer is out. Closing at once with bytes unread would reset the connection and could
+ * take the answer with it; so: shut down our side, read and drop the rest for a moment, then close.
  */
 static void finish(struct http_exchange *x)
 {

@@ -220,7 +220,8 @@ static void hand_over(struct http_exchange *x)
     struct http_request *r = &l->request;
     r->body = (struct str){x->body_wanted ? x->body : NULL, x->body_wanted};
     r->arrived_us = x->first_byte_us;
-    if (atomic_load_explicit(&s->unsent_bytes, memory_order_relaxed) > s->options.send_buffer_bytes) {
+    if (atomic_load_explicit(&s->unsent_bytes, memory_order_relaxed) >
+        s->options.send_buffer_bytes) {
         connection_refuse(x, 503, "answers are leaving too slowly; try again soon", r);
         return;
     }
@@ -307,8 +308,9 @@ static bool may_go_on(const struct http_exchange *x)
 }
 
 /*
- * Works through what is in the buffer and writes the answers gathered: after HTTP_LIMIT_PIPELINED of
- * them or FLUSH_BYTES, and at the end. Stops at a request that is answered later and at a full socket.
+ * Works through what is in the buffer and writes the answers gathered: after HTTP_LIMIT_PIPELINED
+ * of them or FLUSH_BYTES, and at the end. Stops at a request that is answered later and at a full
+ * socket.
  */
 void connection_process(struct http_exchange *x)
 {
@@ -321,8 +323,8 @@ void connection_process(struct http_exchange *x)
             return;
         }
         connection_consume(x);
-        if (++n_gathered >= HTTP_LIMIT_PIPELINED || x->listener->out.n >= FLUSH_BYTES || x->release ||
-            x->close_after) {
+        if (++n_gathered >= HTTP_LIMIT_PIPELINED || x->listener->out.n >= FLUSH_BYTES ||
+            x->release || x->close_after) {
             answer_flush(x);
             n_gathered = 0;
         }
@@ -367,7 +369,8 @@ static bool make_room(struct listener *l)
 
 void connection_on_make_room(struct loop_message *m)
 {
-    struct listener *l = (struct listener *)((char *)m - offsetof(struct listener, make_room_message));
+    struct listener *l =
+        (struct listener *)((char *)m - offsetof(struct listener, make_room_message));
     atomic_store(&l->make_room_is_posted, false);
     (void)make_room(l); /* who was in line here may have sent its request in the meantime */
 }
@@ -429,7 +432,8 @@ static void on_stall(struct http_exchange *x, int64_t stall_us)
     list_append(x->listener, x, LIST_WRITING);
 }
 
-static struct http_exchange *expired(struct listener *l, enum list_id id, int64_t now_us, int64_t after_us)
+static struct http_exchange *expired(struct listener *l, enum list_id id, int64_t now_us,
+                                     int64_t after_us)
 {
     struct http_exchange *x = connection_first_open(&l->lists[id]);
     return x && now_us - x->since_us >= after_us ? x : NULL;
@@ -440,10 +444,12 @@ static bool has_unread(const struct http_exchange *x)
 {
     uv_os_fd_t fd;
     int n = 0;
-    return uv_fileno((const uv_handle_t *)&x->tcp, &fd) == 0 && ioctl(fd, FIONREAD, &n) == 0 && n > 0;
+    return uv_fileno((const uv_handle_t *)&x->tcp, &fd) == 0 && ioctl(fd, FIONREAD, &n) == 0 &&
+           n > 0;
 }
 
-/* While draining, kept-alive connections go at once, and new ones that send nothing a little later. */
+/* While draining, kept-alive connections go at once, and new ones that send nothing a little later.
+ */
 static void close_idle(struct listener *l, int64_t now_us, bool is_draining)
 {
     int64_t after_us = l->server->options.idle_timeout_us;

@@ -139,8 +139,7 @@ static struct http_parse_result parse_request_line(struct str line, struct http_
         split_query(r, target);
         return fine();
     }
-    return take_absolute_form(r, target) ? fine()
-                                         : refuse(400, "the request target is not a path");
+    return take_absolute_form(r, target) ? fine() : refuse(400, "the request target is not a path");
 }
 
 /* ---- header fields ---- */
@@ -292,8 +291,8 @@ static struct http_parse_result check_framing(const struct http_request *r, cons
 /* ---- scanning ---- */
 
 /*
- * Looks for the empty line from *@scan_at; refuses a bare CR or LF on the way. Returns the number of
- * bytes of the head, or 0 when it is not there yet.
+ * Looks for the empty line from *@scan_at; refuses a bare CR or LF on the way. Returns the number
+ * of bytes of the head, or 0 when it is not there yet.
  */
 static size_t find_end(const char *p, size_t n, size_t *scan_at, bool *ret_bare)
 {
@@ -391,7 +390,8 @@ struct http_parse_result http_parse_head(const char *p, size_t n, size_t *scan_a
     return n >= HTTP_LIMIT_HEAD_BYTES ? refuse(431, "the head is larger than 16 KiB") : more();
 }
 
-struct str http_header_join(const struct http_request *r, const char *name, char *room, size_t n_room)
+struct str http_header_join(const struct http_request *r, const char *name, char *room,
+                            size_t n_room)
 {
     size_t n = 0;
     for (int i = 0; i < r->n_headers; i++) {

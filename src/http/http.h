@@ -39,19 +39,21 @@ struct http_request {
     struct http_header headers[HTTP_LIMIT_HEADERS];
     int n_headers;
     bool has_repeated; /* a field below came in several lines: http_header_join() has them all */
-    /* Found on the way, n = 0 and p = NULL when absent. A second authorization, origin or content_type
-     * is a 400; with a second request_id or traceparent neither counts (n = 0). */
+    /* Found on the way, n = 0 and p = NULL when absent. A second authorization, origin or
+     * content_type is a 400; with a second request_id or traceparent neither counts (n = 0). */
     struct str authorization, accept, accept_encoding, if_none_match, origin, prefer, request_id,
         traceparent, content_type;
-    struct str body; /* admin port only; whole before on_request is called */
+    struct str body;    /* admin port only; whole before on_request is called */
     int64_t arrived_us; /* monotonic: first byte of the head */
 };
 
 /* A further header by name without regard to case. n_found tells how many there were. */
 struct str http_header_get(const struct http_request *r, const char *name, int *ret_n_found);
 
-/* All lines of a list-valued field as one list in @room (HTTP_LIMIT_HEAD_BYTES are always enough). */
-struct str http_header_join(const struct http_request *r, const char *name, char *room, size_t n_room);
+/* All lines of a list-valued field as one list in @room (HTTP_LIMIT_HEAD_BYTES are always enough).
+ */
+struct str http_header_join(const struct http_request *r, const char *name, char *room,
+                            size_t n_room);
 
 struct http_exchange; /* one request and its answer */
 
@@ -60,8 +62,8 @@ struct http_answer {
     /* Complete header lines ("Name: value\r\n"...), without Content-Length, Connection and Date,
      * which the layer writes. Borrowed until http_answer() returns. */
     struct str headers;
-    /* The body is copied (or written at once) before http_answer() returns, unless @body_ref is set:
-     * then the bytes must stay until release(release_arg), called on the loop's thread. */
+    /* The body is copied (or written at once) before http_answer() returns, unless @body_ref is
+     * set: then the bytes must stay until release(release_arg), called on the loop's thread. */
     struct str body;
     void (*release)(void *release_arg);
     void *release_arg;
@@ -76,7 +78,8 @@ void *http_exchange_space(struct http_exchange *x); /* HTTP_EXCHANGE_SPACE_BYTES
 #define HTTP_EXCHANGE_SPACE_BYTES 1024
 struct loop *http_exchange_loop(struct http_exchange *x);
 /* Memory kept for a connection between requests: token memory of auth (SipHash and digest). */
-void *http_connection_space(struct http_exchange *x); /* HTTP_CONNECTION_SPACE_BYTES, zeroed at accept */
+void *http_connection_space(
+    struct http_exchange *x); /* HTTP_CONNECTION_SPACE_BYTES, zeroed at accept */
 #define HTTP_CONNECTION_SPACE_BYTES 128
 /* Called once on the loop's thread when the caller hangs up before the answer; the handler must
  * still call http_answer() in the end (which then writes nothing). */
@@ -87,12 +90,13 @@ struct http_server; /* listeners of one port on a set of loops */
 
 struct http_server_options {
     const char *bind_address;
-    int port;             /* 0 picks a free one */
-    bool exclusive;       /* refuse (RC_BUSY) when somebody listens on the port already */
-    bool allow_bodies;    /* admin port: POST with Content-Length up to HTTP_LIMIT_BODY_BYTES */
+    int port;          /* 0 picks a free one */
+    bool exclusive;    /* refuse (RC_BUSY) when somebody listens on the port already */
+    bool allow_bodies; /* admin port: POST with Content-Length up to HTTP_LIMIT_BODY_BYTES */
     int max_connections;
     int64_t head_timeout_us, idle_timeout_us, write_stall_us; /* 5 s, 60 s, 10 s */
-    uint64_t send_buffer_bytes; /* of all connections; past it new requests get on_overload's answer */
+    uint64_t
+        send_buffer_bytes; /* of all connections; past it new requests get on_overload's answer */
     /* On the loop's thread, for each whole request. */
     void (*on_request)(struct http_exchange *x, const struct http_request *r, void *arg);
     /* The layer's own refusals (400, 408, 413, 414, 417, 431, 503): fills the headers and the body
@@ -127,12 +131,14 @@ struct http_parse_result {
 struct http_parse_result http_parse_head(const char *p, size_t n, size_t *scan_at,
                                          bool allow_bodies, struct http_request *ret);
 
-/* Percent-decodes a path into @ret (at least @path.n bytes). False: malformed, NUL, invalid UTF-8. */
+/* Percent-decodes a path into @ret (at least @path.n bytes). False: malformed, NUL, invalid UTF-8.
+ */
 MUST_CHECK bool http_decode_path(struct str path, char *ret, size_t *ret_n);
 struct http_param {
     struct str name, value; /* decoded, in the caller's scratch space */
 };
-/* Decodes an urlencoded query into @ret, using @scratch (at least @query.n bytes). -1: malformed. */
+/* Decodes an urlencoded query into @ret, using @scratch (at least @query.n bytes). -1: malformed.
+ */
 int http_decode_query(struct str query, char *scratch, struct http_param *ret, int limit,
                       bool *ret_too_many);
 

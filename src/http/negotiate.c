@@ -8,7 +8,8 @@
 
 #define LIMIT_LIST_ITEMS 64
 
-/* An item of a comma-separated list with its q in thousandths; parameters other than q are skipped. */
+/* An item of a comma-separated list with its q in thousandths; parameters other than q are skipped.
+ */
 struct item {
     struct str name;
     int q;

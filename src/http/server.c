@@ -15,7 +15,8 @@
 
 /* ---- sockets ---- */
 
-static enum rc parse_address(const char *text, int port, struct sockaddr_storage *ret, struct err *err)
+static enum rc parse_address(const char *text, int port, struct sockaddr_storage *ret,
+                             struct err *err)
 {
     if (uv_ip4_addr(text, port, (struct sockaddr_in *)ret) == 0 ||
         uv_ip6_addr(text, port, (struct sockaddr_in6 *)ret) == 0)
@@ -136,7 +137,8 @@ static void stop_listening(struct listener *l)
 
 static void on_close_listener(struct loop_message *m)
 {
-    stop_listening((struct listener *)((char *)m - offsetof(struct listener, close_listener_message)));
+    stop_listening(
+        (struct listener *)((char *)m - offsetof(struct listener, close_listener_message)));
 }
 
 static void on_free(struct loop_message *m)
@@ -224,7 +226,8 @@ enum rc http_server_open(const struct http_server_options *options, struct loop 
     mutex_unlock(&s->lock);
     if (rc != RC_OK) {
         http_server_free(s);
-        return err_set(err, RC_IO, "cannot listen on %s port %d", options->bind_address, options->port);
+        return err_set(err, RC_IO, "cannot listen on %s port %d", options->bind_address,
+                       options->port);
     }
     *ret = s;
     return RC_OK;
@@ -279,7 +282,8 @@ void http_server_free(struct http_server *s)
     if (!s)
         return;
     free_round(s, on_free);
-    /* Listeners write to each other (make_room_message): what is still under way comes before this. */
+    /* Listeners write to each other (make_room_message): what is still under way comes before this.
+     */
     free_round(s, on_last);
     for (int i = 0; i < s->n_listeners; i++) {
         struct listener *l = &s->listeners[i];

@@ -26,7 +26,8 @@
 #define LINGER_US 1000000
 #define LIMIT_LINGERING 256 /* a listener; past it the oldest goes at once */
 #define TICK_US 50000
-#define DRAIN_NEW_US 1000000 /* a new connection's time to send its first request while draining */
+#define DRAIN_NEW_US 1000000 /* a new connection's time to send its first request while draining   \
+                              */
 #define FLUSH_BYTES 65536    /* of answers gathered before they are written */
 #define WRITE_STALL_BYTES_PER_S 4096
 #define COPY_BODY_BYTES 32768 /* larger referenced bodies are written from where they are */
@@ -40,7 +41,7 @@ struct http_exchange { /* a connection and its current exchange */
     enum list_id list;
     int64_t since_us; /* in its list (HEAD: first byte) */
 
-    char *head; /* HTTP_LIMIT_HEAD_BYTES, NULL while idle */
+    char *head;                         /* HTTP_LIMIT_HEAD_BYTES, NULL while idle */
     size_t n_head, scan_at, n_consumed; /* consumed: head bytes of the current request */
     char *body;
     size_t n_body, body_wanted;
@@ -110,8 +111,8 @@ void connection_refuse(struct http_exchange *x, int status, const char *message,
                        const struct http_request *r);
 void connection_on_tick(struct listener *l, int64_t now_us);
 void connection_move(struct http_exchange *x, enum list_id to);
-/* The current request's bytes are done with: what is left moves to the front of the buffer, which goes
- * back to the listener when nothing is. */
+/* The current request's bytes are done with: what is left moves to the front of the buffer, which
+ * goes back to the listener when nothing is. */
 void connection_consume(struct http_exchange *x);
 struct http_exchange *connection_first_open(const struct list *list); /* NULL: none */
 void connection_on_make_room(struct loop_message *m);

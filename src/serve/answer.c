@@ -37,9 +37,11 @@ static void put_cors(const struct serve *s, struct buf *h, struct str origin)
     } else {
         return;
     }
-    buf_put_literal(h, "Access-Control-Expose-Headers: ETag, Server-Timing, traceresponse, "
-                       "X-Request-Id, X-Content-Type-Options, X-Snapshot-Id, X-Row-Count, X-Watermark, X-Cache, X-Has-More, "
-                       "X-Next-Cursor, X-Total, X-Schema-Rev, X-Index-Hash, X-Model-Tag, X-Release\r\n");
+    buf_put_literal(
+        h, "Access-Control-Expose-Headers: ETag, Server-Timing, traceresponse, "
+           "X-Request-Id, X-Content-Type-Options, X-Snapshot-Id, X-Row-Count, X-Watermark, "
+           "X-Cache, X-Has-More, "
+           "X-Next-Cursor, X-Total, X-Schema-Rev, X-Index-Hash, X-Model-Tag, X-Release\r\n");
 }
 
 void headers_common(const struct serve *s, struct buf *h, const char *request_id, struct str origin)
@@ -189,7 +191,8 @@ static void put_caching(struct job *j, const char *etag)
 static void count(struct job *j, int status)
 {
     metrics_request(j->metrics_slot, metrics_status_of(status), monotonic_us() - j->arrived_us);
-    if (j->snapshot && status == 200 && !atomic_load_explicit(&j->snapshot->warm, memory_order_relaxed))
+    if (j->snapshot && status == 200 &&
+        !atomic_load_explicit(&j->snapshot->warm, memory_order_relaxed))
         metrics_cold(j->metrics_slot);
 }
 
@@ -212,8 +215,7 @@ static void log_access(struct job *j, int status)
         trace = (struct str){j->traceparent.p + 3, 32};
     log_event(LOG_INFO, "request", "answered", LF_STR("request_id", j->request_id),
               LF_STR("endpoint", j->endpoint ? j->endpoint->endpoint->name : "_unknown"),
-              LF_INT("status", status),
-              LF_STR("key", j->key ? j->key->id : ""),
+              LF_INT("status", status), LF_STR("key", j->key ? j->key->id : ""),
               LF_STRN("trace", trace),
               LF_DBL("ms", (double)(monotonic_us() - j->arrived_us) / 1000.0));
 }
@@ -280,7 +282,8 @@ static void put_error_headers(struct buf *h, int status)
 void answer_error(struct job *j, int status, const char *message)
 {
     /* Who waits for this answer gets the same one, unless it is our caller alone who went away. */
-    cache_abandon(j->home->serve->options.cache, TAKE(j->flight), j->rc == RC_CANCELLED ? 0 : (int)j->rc);
+    cache_abandon(j->home->serve->options.cache, TAKE(j->flight),
+                  j->rc == RC_CANCELLED ? 0 : (int)j->rc);
     buf_reset(&j->body);
     /* 429 has put its Retry-After there already. */
     put_error_headers(&j->headers, status);
@@ -340,7 +343,8 @@ static void put_meta(struct job *j, const struct cache_body *body, struct buf *b
     else
         buf_put_literal(b, "null");
     bool stale = e->max_staleness_minutes && age_s > e->max_staleness_minutes * 60;
-    buf_put_cstr(b, stale ? ",\"stale\":true},\"page\":{\"limit\":" : ",\"stale\":false},\"page\":{\"limit\":");
+    buf_put_cstr(b, stale ? ",\"stale\":true},\"page\":{\"limit\":"
+                          : ",\"stale\":false},\"page\":{\"limit\":");
     buf_put_uint64(b, j->plan.limit);
     buf_put_literal(b, ",\"offset\":");
     buf_put_uint64(b, j->plan.position);
@@ -389,7 +393,8 @@ struct str answer_head(const struct job *j)
     return j->form == FORM_JSON ? JSON_HEAD : (struct str){"", 0};
 }
 
-/* The cache key of the packed form of this answer's data: the plain key with the coding in its place. */
+/* The cache key of the packed form of this answer's data: the plain key with the coding in its
+ * place. */
 static struct str packed_key(struct job *j)
 {
     char *p = arena_try_strndup(&j->arena, j->cache_key.p, j->cache_key.n);
@@ -458,7 +463,8 @@ static void release_entry(void *entry)
 static void send_plain(struct job *j, const struct cache_body *body, struct str tail)
 {
     if (j->form != FORM_JSON) {
-        struct http_answer a = {.status = 200, .headers = {j->headers.p, j->headers.n}, .body = body->data};
+        struct http_answer a = {
+            .status = 200, .headers = {j->headers.p, j->headers.n}, .body = body->data};
         if (j->entry) {
             a.release = release_entry;
             a.release_arg = TAKE(j->entry);

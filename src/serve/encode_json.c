@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows as JSON, written straight from the executor's values: one buffer an answer, no copies between. */
+/* Rows as JSON, written straight from the executor's values: one buffer an answer, no copies
+ * between. */
 #include <math.h>
 
 #include "base/timeutil.h"

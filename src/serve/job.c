@@ -13,7 +13,8 @@ static void on_hangup(void *arg)
     atomic_store_explicit(&j->cancelled, true, memory_order_relaxed);
 }
 
-/* Lists that came in several header lines, each joined to one. Rare: the common case copies nothing. */
+/* Lists that came in several header lines, each joined to one. Rare: the common case copies
+ * nothing. */
 static void join_lists(struct job *j, const struct http_request *r)
 {
     struct str *const fields[] = {&j->accept, &j->accept_encoding, &j->if_none_match, &j->prefer};

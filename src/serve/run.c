@@ -7,11 +7,12 @@
 #include "base/timeutil.h"
 #include "serve/serve_int.h"
 
-#define JOB_OF(pointer, member) ((struct job *)((char *)(pointer) - offsetof(struct job, member)))
+#define JOB_OF(pointer, member) ((struct job *)((char *)(pointer)-offsetof(struct job, member)))
 
 /*
- * generation u64 | form u8 | coding u8 | count u8 | contract 16 | tenant length u32, tenant | canonical
- * The generation comes first for cache_drop_generations(), the coding at 9 for packed_key().
+ * generation u64 | form u8 | coding u8 | count u8 | contract 16 | tenant length u32, tenant |
+ * canonical The generation comes first for cache_drop_generations(), the coding at 9 for
+ * packed_key().
  */
 void cache_key_build(struct job *j)
 {
@@ -337,7 +338,8 @@ static void answer_failure(struct job *j)
     const struct serve_options *o = &j->home->serve->options;
     switch (j->rc) {
     case RC_LIMIT:
-        answer_error(j, 422, "the answer would be larger than 32 MiB; ask for fewer rows or columns");
+        answer_error(j, 422,
+                     "the answer would be larger than 32 MiB; ask for fewer rows or columns");
         return;
     case RC_TIMEOUT:
         answer_error(j, 504, "the query took longer than is allowed");

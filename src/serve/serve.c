@@ -8,7 +8,8 @@
 
 static void on_refresh_view(struct loop_message *m)
 {
-    struct serve_loop *l = (struct serve_loop *)((char *)m - offsetof(struct serve_loop, refresh_view));
+    struct serve_loop *l =
+        (struct serve_loop *)((char *)m - offsetof(struct serve_loop, refresh_view));
     atomic_store(&l->refresh_is_posted, false);
     (void)live_peek(l->reader);
 }
@@ -85,9 +86,8 @@ static void answer_health(struct job *j)
     static const char body[] = "{\"status\":\"ok\"}";
     buf_put_literal(&j->headers, "Content-Type: application/json\r\nCache-Control: no-store\r\n");
     headers_common(j->home->serve, &j->headers, j->request_id, j->origin);
-    struct http_answer a = {.status = 200,
-                            .headers = {j->headers.p, j->headers.n},
-                            .body = {body, sizeof body - 1}};
+    struct http_answer a = {
+        .status = 200, .headers = {j->headers.p, j->headers.n}, .body = {body, sizeof body - 1}};
     http_answer(j->x, &a);
     job_done(j);
 }
@@ -100,14 +100,16 @@ static void answer_options(struct job *j)
     before = j->headers.n;
     headers_common(j->home->serve, &j->headers, j->request_id, j->origin);
     buf_putc(&j->headers, 0);
-    bool is_allowed = origins && strstr(j->headers.p + before, "Access-Control-Allow-Origin") != NULL;
+    bool is_allowed =
+        origins && strstr(j->headers.p + before, "Access-Control-Allow-Origin") != NULL;
     j->headers.n--;
     if (is_allowed)
-        buf_put_literal(&j->headers,
-                        "Access-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n"
-                        "Access-Control-Allow-Headers: authorization, content-type, if-none-match, "
-                        "prefer, traceparent, x-request-id, x-schema-rev, x-index-hash, x-model-tag\r\n"
-                        "Access-Control-Max-Age: 600\r\n");
+        buf_put_literal(
+            &j->headers,
+            "Access-Control-Allow-Methods: GET, HEAD, OPTIONS\r\n"
+            "Access-Control-Allow-Headers: authorization, content-type, if-none-match, "
+            "prefer, traceparent, x-request-id, x-schema-rev, x-index-hash, x-model-tag\r\n"
+            "Access-Control-Max-Age: 600\r\n");
     struct http_answer a = {.status = 204, .headers = {j->headers.p, j->headers.n}};
     http_answer(j->x, &a);
     job_done(j);
@@ -117,8 +119,10 @@ static void answer_options(struct job *j)
 static void answer_overload(struct serve *s, struct http_exchange *x, const struct http_request *r)
 {
     char head_room[2048 + HTTP_LIMIT_TARGET_BYTES], body_room[512];
-    struct buf headers = {.p = head_room, .capacity = sizeof head_room, .limit_bytes = sizeof head_room};
-    struct buf body = {.p = body_room, .capacity = sizeof body_room, .limit_bytes = sizeof body_room};
+    struct buf headers = {
+        .p = head_room, .capacity = sizeof head_room, .limit_bytes = sizeof head_room};
+    struct buf body = {
+        .p = body_room, .capacity = sizeof body_room, .limit_bytes = sizeof body_room};
     serve_on_refuse(503, "out of memory; try again soon", r, &headers, &body, s);
     struct http_answer a = {
         .status = 503, .headers = {headers.p, headers.n}, .body = {body.p, body.n}};
@@ -152,7 +156,8 @@ void serve_on_request(struct http_exchange *x, const struct http_request *r, voi
     size_t prefix = sizeof ENDPOINT_PREFIX - 1;
     if (str_is(decoded, "/healthz"))
         answer_health(j);
-    else if (str_starts(decoded, ENDPOINT_PREFIX) && n > prefix && !memchr(path + prefix, '/', n - prefix))
+    else if (str_starts(decoded, ENDPOINT_PREFIX) && n > prefix &&
+             !memchr(path + prefix, '/', n - prefix))
         endpoint_begin(j, r, (struct str){path + prefix, n - prefix});
     else
         answer_error(j, 404, "there is nothing at this path");
@@ -184,7 +189,8 @@ void serve_on_refuse(int status, const char *message, const struct http_request 
     headers_common(s, headers, request_id, r ? r->origin : (struct str){NULL, 0});
     error_body(body, error_family(status), message, request_id);
     metrics_request(METRICS_UNKNOWN, metrics_status_of(status), 0);
-    if (status == 503) /* with a request: answers leave too slowly; without: there was no room for it */
+    if (status ==
+        503) /* with a request: answers leave too slowly; without: there was no room for it */
         metrics_shed(r ? MSHED_MEMORY : MSHED_CONNECTIONS);
     if (is_access_logged(s, request_id))
         log_event(LOG_INFO, "request", message, LF_STR("request_id", request_id),

@@ -3,8 +3,8 @@
  * The API port (api.md): route, authenticate, plan, run, encode. Small plans run on the loop; large
  * scans and DuckDB plans go to the pool and come back as a message. A request reads one view.
  *
- * Threads: serve_on_request on the exchange's loop. Per loop there is one context (jobs, scratch, view
- * reader) that only its thread touches.
+ * Threads: serve_on_request on the exchange's loop. Per loop there is one context (jobs, scratch,
+ * view reader) that only its thread touches.
  */
 #ifndef OFFLOADER_SERVE_SERVE_H
 #define OFFLOADER_SERVE_SERVE_H
@@ -24,9 +24,9 @@ struct serve_options {
     struct live *live;
     struct cache *cache;
     struct pool *pool;
-    int n_workers;         /* of the pool: a scratch each */
-    struct engine *engine; /* NULL: nothing needs DuckDB */
-    bool engine_is_duckdb; /* OFFLOADER_ENGINE=duckdb */
+    int n_workers;             /* of the pool: a scratch each */
+    struct engine *engine;     /* NULL: nothing needs DuckDB */
+    bool engine_is_duckdb;     /* OFFLOADER_ENGINE=duckdb */
     struct loop *const *loops; /* every loop that requests may come on */
     int n_loops;
     const char *cors_origins; /* NULL: none; "*"; or a comma-separated list. Borrowed for good. */
@@ -51,7 +51,8 @@ void serve_on_refuse(int status, const char *message, const struct http_request 
 /* GET /v1/endpoints/<name> that came in on the admin port. @name is decoded. */
 void serve_endpoint(struct serve *s, struct http_exchange *x, const struct http_request *r,
                     struct str name);
-/* Makes each loop look at the newest view, so that an idle one keeps no old snapshot. Any thread. */
+/* Makes each loop look at the newest view, so that an idle one keeps no old snapshot. Any thread.
+ */
 void serve_refresh_views(struct serve *s);
 
 /* ---- shared with admin: the envelope and the headers every answer has ---- */

@@ -35,7 +35,7 @@ struct job {
     /* the request; strings are borrowed from the connection until the answer */
     bool is_admin_port, is_head;
     struct str accept, accept_encoding, if_none_match, origin, prefer, traceparent;
-    struct str pins[3]; /* x-schema-rev, x-index-hash, x-model-tag; p NULL: absent */
+    struct str pins[3];    /* x-schema-rev, x-index-hash, x-model-tag; p NULL: absent */
     bool has_pin_conflict; /* one of them came twice with different values */
     enum http_form form;
     enum http_coding coding;
@@ -54,7 +54,7 @@ struct job {
     struct plan plan;
     struct str cache_key;
     enum job_cache cache_state;
-    bool is_packed; /* packed holds the compressed rows, made by a worker */
+    bool is_packed;              /* packed holds the compressed rows, made by a worker */
     struct cache_flight *flight; /* to be filled or abandoned */
     struct cache_entry *entry;   /* a reference */
     _Atomic bool cancelled;
@@ -88,8 +88,9 @@ struct serve {
 };
 
 /* job.c */
-struct job *job_take(struct serve_loop *home, struct http_exchange *x, const struct http_request *r);
-void job_done(struct job *j); /* back to the free list */
+struct job *job_take(struct serve_loop *home, struct http_exchange *x,
+                     const struct http_request *r);
+void job_done(struct job *j);    /* back to the free list */
 void job_go_away(struct job *j); /* before it leaves the loop: references of its own */
 
 /* request.c */
@@ -98,7 +99,8 @@ void endpoint_begin(struct job *j, const struct http_request *r, struct str name
 /* run.c */
 void job_run(struct job *j);
 void job_finish(struct job *j); /* on the loop, with rc and data set */
-void job_answer(struct job *j); /* on the loop: the rows of job_body(), compressed elsewhere if large */
+void job_answer(
+    struct job *j); /* on the loop: the rows of job_body(), compressed elsewhere if large */
 void job_body(const struct job *j, struct cache_body *ret); /* of its cache entry, else its own */
 void cache_key_build(struct job *j);
 
@@ -113,7 +115,8 @@ void answer_not_modified(struct job *j, const char *etag);
 /* Does the access log show this request? By its id, so that every line about it agrees. */
 bool is_access_logged(const struct serve *s, const char *request_id);
 /* Appends what every answer carries: id, nosniff, Vary, CORS, release. */
-void headers_common(const struct serve *s, struct buf *h, const char *request_id, struct str origin);
+void headers_common(const struct serve *s, struct buf *h, const char *request_id,
+                    struct str origin);
 /* @ret: quoted tag of this answer in @coding. */
 #define ETAG_BYTES 48
 void etag_make(const struct job *j, enum http_coding coding, char ret[ETAG_BYTES]);
@@ -128,7 +131,9 @@ void encode_json_value(struct buf *b, enum query_type type, const struct value *
                        bool integers_as_strings);
 
 /* splice.c: a compressed body whose end is written fresh for each request */
-MUST_CHECK bool splice_pack(enum http_coding coding, struct str head, struct str data, struct buf *out);
-MUST_CHECK bool splice_finish(enum http_coding coding, struct str packed, struct str tail, struct buf *out);
+MUST_CHECK bool splice_pack(enum http_coding coding, struct str head, struct str data,
+                            struct buf *out);
+MUST_CHECK bool splice_finish(enum http_coding coding, struct str packed, struct str tail,
+                              struct buf *out);
 
 #endif

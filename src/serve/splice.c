@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Compressed answers from a cache: `data` is compressed once and kept, `meta` differs in every answer.
- * A packed blob is a stream that was flushed to a byte boundary; each answer appends its tail to it as
- * stored (uncompressed) blocks and the stream's end, which costs a copy instead of a compression.
+ * Compressed answers from a cache: `data` is compressed once and kept, `meta` differs in every
+ * answer. A packed blob is a stream that was flushed to a byte boundary; each answer appends its
+ * tail to it as stored (uncompressed) blocks and the stream's end, which costs a copy instead of a
+ * compression.
  *
- *  gzip    RFC 1952/1951: deflate ends in a sync flush; then stored blocks, CRC-32 and length of the
- *          whole (the blob's last 8 bytes keep CRC and length of its part, joined by crc32_combine)
- *  zstd    RFC 8878: one frame without content size or checksum; then raw blocks, the last one marked
- *  brotli  RFC 7932: flushed; then uncompressed meta-blocks and an empty last one
+ *  gzip    RFC 1952/1951: deflate ends in a sync flush; then stored blocks, CRC-32 and length of
+ * the whole (the blob's last 8 bytes keep CRC and length of its part, joined by crc32_combine) zstd
+ * RFC 8878: one frame without content size or checksum; then raw blocks, the last one marked brotli
+ * RFC 7932: flushed; then uncompressed meta-blocks and an empty last one
  */
 #include <brotli/encode.h>
 #include <zlib.h>
@@ -47,7 +48,8 @@ static bool gzip_pack(struct str head, struct str data, struct buf *out)
     bool fine = gzip_part(&z, head, Z_NO_FLUSH, out) && gzip_part(&z, data, Z_SYNC_FLUSH, out);
     (void)deflateEnd(&z); /* data error: the stream was left open on purpose */
     uint32_t facts[2];
-    facts[0] = (uint32_t)crc32_z(crc32_z(0, (const Bytef *)head.p, head.n), (const Bytef *)data.p, data.n);
+    facts[0] =
+        (uint32_t)crc32_z(crc32_z(0, (const Bytef *)head.p, head.n), (const Bytef *)data.p, data.n);
     facts[1] = (uint32_t)(head.n + data.n);
     buf_put(out, facts, sizeof facts);
     return fine && !out->failed;
@@ -66,7 +68,8 @@ static void gzip_finish(struct str packed, struct str tail, struct buf *out)
     memcpy(facts, packed.p + n, sizeof facts);
     buf_put(out, packed.p, n);
     do {
-        uint32_t part = tail.n - at > STORED_BLOCK_LIMIT ? STORED_BLOCK_LIMIT : (uint32_t)(tail.n - at);
+        uint32_t part =
+            tail.n - at > STORED_BLOCK_LIMIT ? STORED_BLOCK_LIMIT : (uint32_t)(tail.n - at);
         bool is_last = at + part == tail.n;
         uint8_t block[5] = {is_last, (uint8_t)part, (uint8_t)(part >> 8), (uint8_t)~part,
                             (uint8_t)(~part >> 8)};
@@ -113,7 +116,8 @@ static void zstd_finish(struct str packed, struct str tail, struct buf *out)
     size_t at = 0;
     buf_put_str(out, packed);
     do {
-        uint32_t part = tail.n - at > STORED_BLOCK_LIMIT ? STORED_BLOCK_LIMIT : (uint32_t)(tail.n - at);
+        uint32_t part =
+            tail.n - at > STORED_BLOCK_LIMIT ? STORED_BLOCK_LIMIT : (uint32_t)(tail.n - at);
         uint32_t block = part << 3 | (at + part == tail.n); /* size, type 0 (raw), last */
         uint8_t bytes[3] = {(uint8_t)block, (uint8_t)(block >> 8), (uint8_t)(block >> 16)};
         buf_put(out, bytes, sizeof bytes);
@@ -134,7 +138,8 @@ static bool brotli_part(BrotliEncoderState *s, struct str in, BrotliEncoderOpera
             return false;
         uint8_t *next_out = (uint8_t *)out->p + out->n;
         size_t left_out = out->capacity - out->n;
-        if (!BrotliEncoderCompressStream(s, operation, &left_in, &next_in, &left_out, &next_out, NULL))
+        if (!BrotliEncoderCompressStream(s, operation, &left_in, &next_in, &left_out, &next_out,
+                                         NULL))
             return false;
         out->n = out->capacity - left_out;
     } while (left_in > 0 || BrotliEncoderHasMoreOutput(s));
@@ -158,7 +163,8 @@ static void brotli_finish(struct str packed, struct str tail, struct buf *out)
 {
     buf_put_str(out, packed);
     for (size_t at = 0; at < tail.n;) {
-        uint32_t part = tail.n - at > STORED_BLOCK_LIMIT ? STORED_BLOCK_LIMIT : (uint32_t)(tail.n - at);
+        uint32_t part =
+            tail.n - at > STORED_BLOCK_LIMIT ? STORED_BLOCK_LIMIT : (uint32_t)(tail.n - at);
         /* ISLAST 0, MNIBBLES 00 (four), MLEN - 1 in 16 bits, ISUNCOMPRESSED 1, padding */
         uint32_t header = (part - 1) << 3 | 1u << 19;
         uint8_t bytes[3] = {(uint8_t)header, (uint8_t)(header >> 8), (uint8_t)(header >> 16)};
