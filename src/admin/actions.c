@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * POST actions. The order of checks is token (done), idempotency, dataset, body. An action runs on a
- * thread of its own; when its caller leaves it goes on, and its answer is stored for a repeat.
+ * POST actions. The order of checks is token (done), idempotency, dataset, body. An action runs on
+ * a thread of its own; when its caller leaves it goes on, and its answer is stored for a repeat.
  */
 #include <stdio.h>
 
@@ -12,7 +12,14 @@
 #include "markup/markup.h"
 #include "metrics/metrics.h"
 
-enum action_kind { ACTION_REFRESH, ACTION_ROLLBACK, ACTION_HOLD, ACTION_RELEASE, ACTION_RELOAD, N_ACTIONS };
+enum action_kind {
+    ACTION_REFRESH,
+    ACTION_ROLLBACK,
+    ACTION_HOLD,
+    ACTION_RELEASE,
+    ACTION_RELOAD,
+    N_ACTIONS
+};
 
 struct action {
     struct admin *admin;
@@ -22,8 +29,8 @@ struct action {
     enum action_kind kind;
     char request_id[REQUEST_ID_BYTES];
     char *dataset, *body;
-    char *key;       /* Idempotency-Key; NULL: none */
-    char *request;   /* what must be the same for a repeat */
+    char *key;     /* Idempotency-Key; NULL: none */
+    char *request; /* what must be the same for a repeat */
     /* from the body */
     bool override_checks;
     char *source_id, *event_rev;
@@ -36,9 +43,10 @@ struct action {
 
 static enum action_kind kind_of(struct str path, struct str *ret_dataset)
 {
-    static const char *const plain[] = {[ACTION_HOLD] = "/hold", [ACTION_RELEASE] = "/release",
-                                        [ACTION_RELOAD] = "/reload"};
-    static const char *const suffixes[] = {[ACTION_REFRESH] = "/refresh", [ACTION_ROLLBACK] = "/rollback"};
+    static const char *const plain[] = {
+        [ACTION_HOLD] = "/hold", [ACTION_RELEASE] = "/release", [ACTION_RELOAD] = "/reload"};
+    static const char *const suffixes[] = {
+        [ACTION_REFRESH] = "/refresh", [ACTION_ROLLBACK] = "/rollback"};
     *ret_dataset = (struct str){NULL, 0};
     for (int k = ACTION_HOLD; k <= ACTION_RELOAD; k++)
         if (str_is(path, plain[k]))
@@ -153,6 +161,19 @@ static void make_dedupe_key(struct action *a, char ret[SHA256_HEX_BYTES])
     hex_encode(digest, sizeof digest, ret);
 }
 
+static void note_refresh(const struct action *a, const char *dedupe_key)
+{
+    struct event_field fields[2];
+    size_t n = 0;
+    if (*dedupe_key)
+        fields[n++] = (struct event_field){"dedupe_key", dedupe_key};
+    if (a->override_checks)
+        fields[n++] = (struct event_field){"override_checks", "true"};
+    events_add(EVENT_ACTION, a->dataset, fields, n,
+               a->override_checks ? "refresh asked for, quality checks overridden"
+                                  : "refresh asked for");
+}
+
 static void act_refresh(struct action *a)
 {
     struct attempt attempt;
@@ -160,14 +181,11 @@ static void act_refresh(struct action *a)
     char dedupe_key[SHA256_HEX_BYTES] = "";
     if (a->source_id)
         make_dedupe_key(a, dedupe_key);
-    enum rc rc = refresh_dataset(a->admin->options.refresh, str_from(a->dataset), a->override_checks,
-                                 &attempt, &err);
-    const struct event_field fields[] = {{"dedupe_key", dedupe_key},
-                                         {"override_checks", a->override_checks ? "true" : "false"}};
-    if (a->source_id || a->override_checks)
-        events_add(EVENT_ACTION, a->dataset, fields, ARRAY_LEN(fields), "refresh asked for");
+    note_refresh(a, dedupe_key);
+    enum rc rc = refresh_dataset(a->admin->options.refresh, str_from(a->dataset),
+                                 a->override_checks, &attempt, &err);
     if (rc == RC_NOT_FOUND)
-        set_error(a, 404, "not_found", "there is no such dataset");
+        set_error(a, 404, "not_found", err.message);
     else if (rc != RC_OK)
         set_error(a, 503, "not_ready", err.message);
     else if (attempt.status == ATTEMPT_OK || attempt.status == ATTEMPT_UNCHANGED)
@@ -181,11 +199,15 @@ static void act_rollback(struct action *a)
 {
     struct err err = ERR_INIT;
     char snapshot_id[201] = "";
-    enum rc rc = refresh_rollback(a->admin->options.refresh, str_from(a->dataset), snapshot_id, &err);
+    events_add(EVENT_ACTION, a->dataset, NULL, 0, "rollback asked for");
+    enum rc rc =
+        refresh_rollback(a->admin->options.refresh, str_from(a->dataset), snapshot_id, &err);
     if (rc == RC_NOT_FOUND)
         set_error(a, 404, "not_found", "there is no such dataset");
     else if (rc == RC_CONFLICT)
         set_error(a, 409, "conflict", err.message);
+    else if (rc != RC_OK)
+        set_error(a, 503, "not_ready", err.message);
     else
         set_dataset_answer(a, snapshot_id, "ok", NULL);
 }
@@ -193,7 +215,8 @@ static void act_rollback(struct action *a)
 static void act_hold(struct action *a, bool held)
 {
     refresh_hold(a->admin->options.refresh, held);
-    events_add(EVENT_ACTION, NULL, NULL, 0, held ? "automatic refreshes held" : "automatic refreshes go on");
+    events_add(EVENT_ACTION, NULL, NULL, 0,
+               held ? "automatic refreshes held" : "automatic refreshes go on");
     a->status = 200;
     buf_put_cstr(&a->answer, held ? "{\"held\":true}" : "{\"held\":false}");
 }
@@ -203,8 +226,11 @@ static void act_reload(struct action *a)
     enum reload_result result = RELOAD_UNCHANGED;
     char revision[17] = "";
     struct err err = ERR_INIT;
-    if (refresh_reload(a->admin->options.refresh, &result, revision, &err) != RC_OK) {
-        set_error(a, 409, "conflict", err.message);
+    events_add(EVENT_ACTION, NULL, NULL, 0, "reload asked for");
+    enum rc rc = refresh_reload(a->admin->options.refresh, &result, revision, &err);
+    if (rc != RC_OK) {
+        bool comes_later = rc == RC_BUSY || rc == RC_UNAVAILABLE; /* no word about the revision */
+        set_error(a, comes_later ? 503 : 409, comes_later ? "not_ready" : "conflict", err.message);
         return;
     }
     a->status = 200;
@@ -246,7 +272,8 @@ static void act_on_event(struct action *a)
     char *body = NULL;
     a->event_key = x_printf("event\n%s\n%s\n%s", a->dataset, a->source_id, a->event_rev);
     struct str key = str_from(a->event_key);
-    enum idempotency_outcome outcome = idempotency_begin(store, key, STR("event"), true, &a->status, &body);
+    enum idempotency_outcome outcome =
+        idempotency_begin(store, key, STR("event"), true, &a->status, &body);
     if (outcome == IDEMPOTENCY_STORED) {
         a->is_deduplicated = true;
         metrics_add(METRIC_dedupe_hits_total, 1);
@@ -269,8 +296,8 @@ static void answer_action(struct loop_message *m)
                        : a->is_deduplicated ? STR("Deduplicated: true\r\n")
                        : a->status == 503   ? STR("Retry-After: 1\r\n")
                                             : (struct str){"", 0};
-    admin_answer(admin, a->x, a->status, "application/json", extra, (struct str){a->answer.p, a->answer.n},
-                 a->request_id);
+    admin_answer(admin, a->x, a->status, "application/json", extra,
+                 (struct str){a->answer.p, a->answer.n}, a->request_id);
     action_free(a);
     LOCKED(&admin->lock);
     admin->n_actions--;
@@ -374,11 +401,13 @@ static bool pass_idempotency(struct action *a, struct str key)
     if (!key.p)
         return true;
     if (!is_key(key)) {
-        set_error(a, 400, "bad_request", "Idempotency-Key must be 1 to 200 visible ASCII characters");
+        set_error(a, 400, "bad_request",
+                  "Idempotency-Key must be 1 to 200 visible ASCII characters");
         return false;
     }
     a->key = x_strndup(key.p, key.n);
-    switch (idempotency_begin(a->admin->idempotency, key, str_from(a->request), false, &a->status, &body)) {
+    switch (idempotency_begin(a->admin->idempotency, key, str_from(a->request), false, &a->status,
+                              &body)) {
     case IDEMPOTENCY_FRESH:
         return true;
     case IDEMPOTENCY_STORED:
@@ -388,7 +417,8 @@ static bool pass_idempotency(struct action *a, struct str key)
         mem_free(body);
         break;
     case IDEMPOTENCY_RUNNING:
-        set_error(a, 409, "conflict", "the first request with this Idempotency-Key is still running");
+        set_error(a, 409, "conflict",
+                  "the first request with this Idempotency-Key is still running");
         break;
     case IDEMPOTENCY_MISMATCH:
         set_error(a, 422, "invalid_param", "this Idempotency-Key was used for another request");
@@ -413,7 +443,7 @@ static bool pass_dataset_and_body(struct action *a)
 
 static void answer_now(struct action *a)
 {
-    struct str extra = a->is_replay ? STR("Idempotent-Replay: true\r\n")
+    struct str extra = a->is_replay       ? STR("Idempotent-Replay: true\r\n")
                        : a->status == 409 ? STR("Retry-After: 1\r\n")
                                           : (struct str){"", 0};
     if (a->key && is_stored(a->status))
@@ -440,14 +470,14 @@ static void start(struct action *a, bool async)
     if (async)
         a->x = NULL;
     mutex_lock(&admin->lock);
-    bool room = admin->n_actions < LIMIT_ACTIONS;
+    bool room = admin->n_actions < LIMIT_ACTIONS && !admin->stopping;
     admin->n_actions += room;
     mutex_unlock(&admin->lock);
     if (room && thread_start(&thread, "action", action_main, a, &err) == RC_OK) {
         (void)pthread_detach(thread); /* admin_free() waits for n_actions */
         if (async)
-            admin_answer(admin, x, 202, "application/json", (struct str){"", 0}, STR("{\"status\":\"accepted\"}"),
-                         request_id);
+            admin_answer(admin, x, 202, "application/json", (struct str){"", 0},
+                         STR("{\"status\":\"accepted\"}"), request_id);
         return;
     }
     if (room) {
@@ -457,11 +487,12 @@ static void start(struct action *a, bool async)
     if (a->key)
         idempotency_forget(admin->idempotency, str_from(a->key));
     action_free(a);
-    admin_error(admin, x, 503, "not_ready", "too many actions are running; try again soon", request_id);
+    admin_error(admin, x, 503, "not_ready", "too many actions are running; try again soon",
+                request_id);
 }
 
-void action_begin(struct admin *admin, struct http_exchange *x, const struct http_request *r, struct str path,
-                  const char *request_id)
+void action_begin(struct admin *admin, struct http_exchange *x, const struct http_request *r,
+                  struct str path, const char *request_id)
 {
     struct action *a = x_alloc0(sizeof *a);
     struct str dataset;

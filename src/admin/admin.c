@@ -18,7 +18,8 @@ enum rc admin_new(const struct admin_options *options, struct admin **ret, struc
     a->started_us = monotonic_us();
     mutex_init(&a->lock);
     cond_init(&a->changed);
-    enum rc rc = idempotency_new(options->cache_dir, options->idempotency_ttl_hours, &a->idempotency, err);
+    enum rc rc =
+        idempotency_new(options->cache_dir, options->idempotency_ttl_hours, &a->idempotency, err);
     if (rc != RC_OK) {
         admin_free(a);
         return rc;
@@ -27,14 +28,18 @@ enum rc admin_new(const struct admin_options *options, struct admin **ret, struc
     return RC_OK;
 }
 
+void admin_stop(struct admin *a)
+{
+    LOCKED(&a->lock);
+    a->stopping = true;
+    while (a->n_actions > 0)
+        cond_wait(&a->changed, &a->lock);
+}
+
 void admin_free(struct admin *a)
 {
     if (!a)
         return;
-    mutex_lock(&a->lock);
-    while (a->n_actions > 0)
-        cond_wait(&a->changed, &a->lock);
-    mutex_unlock(&a->lock);
     idempotency_free(a->idempotency);
     cond_done(&a->changed);
     mutex_done(&a->lock);
@@ -73,14 +78,15 @@ void admin_error(struct admin *a, struct http_exchange *x, int status, const cha
     buf_done(&body);
 }
 
-static void answer_page(struct admin *a, struct http_exchange *x, int status, const char *content_type,
-                        struct buf *body, const char *request_id)
+static void answer_page(struct admin *a, struct http_exchange *x, int status,
+                        const char *content_type, struct buf *body, const char *request_id)
 {
     if (body->failed)
-        admin_error(a, x, 500, "internal", "the page needs more memory than is allowed", request_id);
+        admin_error(a, x, 500, "internal", "the page needs more memory than is allowed",
+                    request_id);
     else
-        admin_answer(a, x, status, content_type, (struct str){"", 0}, (struct str){body->p, body->n},
-                     request_id);
+        admin_answer(a, x, status, content_type, (struct str){"", 0},
+                     (struct str){body->p, body->n}, request_id);
 }
 
 /* False after an answer: the token is missing, wrong, or not configured. */
@@ -88,7 +94,8 @@ static bool pass_guard(struct admin *a, struct http_exchange *x, const struct ht
                        const char *request_id)
 {
     if (!a->options.token) {
-        admin_error(a, x, 503, "not_ready", "no admin token is configured: set OFFLOADER_ADMIN_TOKEN", request_id);
+        admin_error(a, x, 503, "not_ready",
+                    "no admin token is configured: set OFFLOADER_ADMIN_TOKEN", request_id);
         return false;
     }
     if (!token_equals(r->authorization, a->options.token)) {
@@ -100,15 +107,26 @@ static bool pass_guard(struct admin *a, struct http_exchange *x, const struct ht
 
 /* ---- routes ---- */
 
-enum page { PAGE_LIVE, PAGE_READY, PAGE_STATUS, PAGE_METRICS, PAGE_DIAGNOSTICS, PAGE_EVENTS, N_PAGES };
+enum page {
+    PAGE_LIVE,
+    PAGE_READY,
+    PAGE_STATUS,
+    PAGE_METRICS,
+    PAGE_DIAGNOSTICS,
+    PAGE_EVENTS,
+    N_PAGES
+};
 
 static const struct {
     const char *path;
     bool is_guarded;
 } pages[N_PAGES] = {
-    [PAGE_LIVE] = {"/live", false},       [PAGE_READY] = {"/ready", false},
-    [PAGE_STATUS] = {"/status", false},   [PAGE_METRICS] = {"/metrics", false},
-    [PAGE_DIAGNOSTICS] = {"/diagnostics", true}, [PAGE_EVENTS] = {"/events", true},
+    [PAGE_LIVE] = {"/live", false},
+    [PAGE_READY] = {"/ready", false},
+    [PAGE_STATUS] = {"/status", false},
+    [PAGE_METRICS] = {"/metrics", false},
+    [PAGE_DIAGNOSTICS] = {"/diagnostics", true},
+    [PAGE_EVENTS] = {"/events", true},
 };
 
 static enum page find_page(struct str path)
@@ -119,7 +137,8 @@ static enum page find_page(struct str path)
     return p;
 }
 
-static void answer_get(struct admin *a, struct http_exchange *x, enum page page, const char *request_id)
+static void answer_get(struct admin *a, struct http_exchange *x, enum page page,
+                       const char *request_id)
 {
     struct buf body;
     int status = 200;
@@ -152,8 +171,8 @@ static void answer_get(struct admin *a, struct http_exchange *x, enum page page,
     buf_done(&body);
 }
 
-static void route(struct admin *a, struct http_exchange *x, const struct http_request *r, struct str path,
-                  const char *request_id)
+static void route(struct admin *a, struct http_exchange *x, const struct http_request *r,
+                  struct str path, const char *request_id)
 {
     bool is_get = r->method == HTTP_GET || r->method == HTTP_HEAD;
     size_t prefix = sizeof ENDPOINT_PREFIX - 1;
@@ -169,7 +188,8 @@ static void route(struct admin *a, struct http_exchange *x, const struct http_re
     } else if (page < N_PAGES || action_exists(path)) {
         admin_error(a, x, 405, "bad_request", "this method is not answered here", request_id);
     } else if (!is_get && r->method != HTTP_POST) {
-        admin_error(a, x, 405, "bad_request", "only GET, HEAD and POST are answered here", request_id);
+        admin_error(a, x, 405, "bad_request", "only GET, HEAD and POST are answered here",
+                    request_id);
     } else {
         admin_error(a, x, 404, "not_found", "there is nothing at this path", request_id);
     }
@@ -182,14 +202,14 @@ void admin_on_request(struct http_exchange *x, const struct http_request *r, voi
     size_t n = 0;
     request_id_choose(r->request_id, request_id);
     if (!http_decode_path(r->path, path, &n))
-        admin_error(a, x, 400, "bad_request", "the path is not well-formed: check its percent-encoding",
-                    request_id);
+        admin_error(a, x, 400, "bad_request",
+                    "the path is not well-formed: check its percent-encoding", request_id);
     else
         route(a, x, r, (struct str){path, n}, request_id);
 }
 
-void admin_on_refuse(int status, const char *message, const struct http_request *r, struct buf *headers,
-                     struct buf *body, void *arg)
+void admin_on_refuse(int status, const char *message, const struct http_request *r,
+                     struct buf *headers, struct buf *body, void *arg)
 {
     struct admin *a = arg;
     char request_id[REQUEST_ID_BYTES];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The admin port (admin.md): health, metrics, diagnostics, events, and the program's only writes. The
- * loop answers what is at hand; an action runs on a thread of its own and its answer comes back as a
- * message, so that nothing here waits on the loop.
+ * The admin port (admin.md): health, metrics, diagnostics, events, and the program's only writes.
+ * The loop answers what is at hand; an action runs on a thread of its own and its answer comes back
+ * as a message, so that nothing here waits on the loop.
  */
 #ifndef OFFLOADER_ADMIN_ADMIN_H
 #define OFFLOADER_ADMIN_ADMIN_H
@@ -26,11 +26,15 @@ struct admin_options {
 };
 
 struct admin;
-MUST_CHECK enum rc admin_new(const struct admin_options *options, struct admin **ret, struct err *err);
-void admin_free(struct admin *a); /* waits for actions that run; refresh has been stopped */
+MUST_CHECK enum rc admin_new(const struct admin_options *options, struct admin **ret,
+                             struct err *err);
+/* No more actions; waits for those that run, whose answers the loops still send. refresh_stop()
+ * first. */
+void admin_stop(struct admin *a);
+void admin_free(struct admin *a); /* after its port is closed */
 void admin_on_request(struct http_exchange *x, const struct http_request *r, void *arg);
-void admin_on_refuse(int status, const char *message, const struct http_request *r, struct buf *headers,
-                     struct buf *body, void *arg);
+void admin_on_refuse(int status, const char *message, const struct http_request *r,
+                     struct buf *headers, struct buf *body, void *arg);
 /* The diagnostics document, for SIGUSR1. */
 void admin_write_diagnostics(struct admin *a, struct buf *b);
 

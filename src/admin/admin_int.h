@@ -16,6 +16,7 @@ struct admin {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int n_actions;
+    bool stopping;
 };
 
 /* pages.c: bodies */
@@ -31,8 +32,8 @@ void admin_error(struct admin *a, struct http_exchange *x, int status, const cha
                  const char *message, const char *request_id);
 
 /* actions.c: POST; @path is decoded */
-void action_begin(struct admin *a, struct http_exchange *x, const struct http_request *r, struct str path,
-                  const char *request_id);
+void action_begin(struct admin *a, struct http_exchange *x, const struct http_request *r,
+                  struct str path, const char *request_id);
 bool action_exists(struct str path);
 
 #endif

@@ -79,11 +79,12 @@ static void drop(struct idempotency *i, struct record *r)
     mem_free(r);
 }
 
-static void expire(struct idempotency *i)
+/* Drops what is too old, and the oldest until there is room for @n_more. */
+static void expire(struct idempotency *i, size_t n_more)
 {
     int64_t now_us = wall_us();
     while (i->oldest && !i->oldest->is_running &&
-           (i->n > LIMIT_RECORDS || now_us - i->oldest->at_us > i->ttl_us))
+           (i->n + n_more > LIMIT_RECORDS || now_us - i->oldest->at_us > i->ttl_us))
         drop(i, i->oldest);
 }
 
@@ -101,7 +102,8 @@ static bool read_record(const struct idempotency *i, const char *file, struct re
         const struct node *name = node_get(root, "key"), *request = node_get(root, "request");
         const struct node *status = node_get(root, "status"), *body = node_get(root, "body");
         const struct node *at = node_get(root, "at_us");
-        fine = name && request && status && body && at && name->text.n == 64 && request->text.n == 64;
+        fine =
+            name && request && status && body && at && name->text.n == 64 && request->text.n == 64;
         if (fine) {
             memcpy(r->name, name->text.p, 65);
             memcpy(r->request, request->text.p, 65);
@@ -131,10 +133,13 @@ static void load(struct idempotency *i)
     AUTO(mem_free_auto) struct record **read = x_array0(n + 1, sizeof *read);
     for (size_t at = 0; at < n; at++) {
         struct record *r = x_alloc0(sizeof *r);
-        if (read_record(i, names[at], r))
+        if (read_record(i, names[at], r)) {
             read[n_read++] = r;
-        else
-            mem_free(r); /* half-written by a crash: the temporary name of a replacement */
+        } else { /* half-written by a crash, or rotten: dropped */
+            AUTO(mem_free_auto) char *path = path_join(i->directory, names[at]);
+            (void)unlink(path);
+            mem_free(r);
+        }
     }
     qsort(read, n_read, sizeof *read, compare_age);
     for (size_t at = 0; at < n_read; at++) {
@@ -146,10 +151,11 @@ static void load(struct idempotency *i)
         }
     }
     io_free_names(names, n);
-    expire(i);
+    expire(i, 0);
 }
 
-enum rc idempotency_new(const char *cache_dir, int64_t ttl_hours, struct idempotency **ret, struct err *err)
+enum rc idempotency_new(const char *cache_dir, int64_t ttl_hours, struct idempotency **ret,
+                        struct err *err)
 {
     struct idempotency *i = x_alloc0(sizeof *i);
     i->directory = path_join(cache_dir, "idempotency");
@@ -183,14 +189,15 @@ void idempotency_free(struct idempotency *i)
     mem_free(i);
 }
 
-enum idempotency_outcome idempotency_begin(struct idempotency *i, struct str key, struct str request,
-                                           bool waits, int *ret_status, char **ret_body)
+enum idempotency_outcome idempotency_begin(struct idempotency *i, struct str key,
+                                           struct str request, bool waits, int *ret_status,
+                                           char **ret_body)
 {
     char name[SHA256_HEX_BYTES], digest[SHA256_HEX_BYTES];
     hex_of(key, name);
     hex_of(request, digest);
     LOCKED(&i->lock);
-    expire(i);
+    expire(i, 1);
     struct record *r;
     while ((r = map_get(&i->records, str_from(name))) != NULL && r->is_running && waits &&
            strcmp(r->request, digest) == 0)

@@ -17,7 +17,7 @@ void page_ready(struct admin *a, struct buf *b, int *ret_status)
     jw_cstr(&w, ready ? "ok" : "unavailable");
     jw_key(&w, "ready");
     jw_bool(&w, ready);
-    refresh_write_readiness(a->options.refresh, &w);
+    refresh_write_readiness(a->options.refresh, !ready, &w);
     if (draining) {
         jw_key(&w, "draining");
         jw_bool(&w, true);
@@ -75,9 +75,9 @@ static void dataset_sample(void *arg, const struct dataset_gauges *g)
         n_labels = 2;
     } else {
         needs_snapshot = false;
-        value = s->metric == METRIC_snapshot_stale    ? g->stale
-                : s->metric == METRIC_refresh_ok      ? g->refresh_ok
-                                                      : g->source_reachable;
+        value = s->metric == METRIC_snapshot_stale ? g->stale
+                : s->metric == METRIC_refresh_ok   ? g->refresh_ok
+                                                   : g->source_reachable;
     }
     if (g->has_snapshot || !needs_snapshot)
         metrics_sample(s->w, labels, n_labels, value);
@@ -85,16 +85,17 @@ static void dataset_sample(void *arg, const struct dataset_gauges *g)
 
 static bool is_dataset_metric(enum metric m)
 {
-    return m == METRIC_snapshot_age_seconds || m == METRIC_snapshot_stale || m == METRIC_refresh_ok ||
-           m == METRIC_source_reachable || m == METRIC_snapshot_rows || m == METRIC_snapshot_bytes ||
-           m == METRIC_snapshot_info;
+    return m == METRIC_snapshot_age_seconds || m == METRIC_snapshot_stale ||
+           m == METRIC_refresh_ok || m == METRIC_source_reachable || m == METRIC_snapshot_rows ||
+           m == METRIC_snapshot_bytes || m == METRIC_snapshot_info;
 }
 
 static void build_info(struct admin *a, struct metrics_writer *w)
 {
     char config_version[21];
     refresh_config_version(a->options.refresh, config_version);
-    const struct metrics_label labels[] = {{"version", OFFLOADER_VERSION}, {"config_version", config_version}};
+    const struct metrics_label labels[] = {{"version", OFFLOADER_VERSION},
+                                           {"config_version", config_version}};
     metrics_sample(w, labels, 2, 1);
 }
 

@@ -11,8 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,6 +20,7 @@
 #include "base/mem.h"
 #include "base/thread.h"
 #include "base/timeutil.h"
+#include "daemon/supervisor.h"
 #include "metrics/metrics.h"
 #include "project/project.h"
 
@@ -47,6 +46,7 @@ struct daemon {
     struct http_server *api, *admin_server;
     _Atomic bool draining;
     char *temp_directory;
+    struct watchdog *watchdog; /* NULL: none asked for */
 };
 
 /* ---- callbacks between rooms that do not know each other ---- */
@@ -99,7 +99,8 @@ static enum rc load_project(const char *path, struct project **ret, struct err *
 static enum rc make_loops(struct daemon *d, struct err *err)
 {
     enum rc rc = RC_OK;
-    int n = (int)(d->settings->http_threads < LIMIT_LOOPS ? d->settings->http_threads : LIMIT_LOOPS);
+    int n =
+        (int)(d->settings->http_threads < LIMIT_LOOPS ? d->settings->http_threads : LIMIT_LOOPS);
     for (int i = 0; rc == RC_OK && i <= n; i++) {
         rc = loop_new(i < n ? "http" : "admin", &d->loops[i], err);
         if (rc == RC_OK)
@@ -194,7 +195,8 @@ static enum rc open_port(struct daemon *d, bool is_admin, struct http_server **r
         .port = (int)(is_admin ? s->admin_port : s->api_port),
         .exclusive = true,
         .allow_bodies = is_admin,
-        .max_connections = is_admin ? ADMIN_CONNECTIONS : (int)s->max_connections - ADMIN_CONNECTIONS,
+        .max_connections =
+            is_admin ? ADMIN_CONNECTIONS : (int)s->max_connections - ADMIN_CONNECTIONS,
         .head_timeout_us = s->request_timeout_ms * 1000,
         .idle_timeout_us = s->idle_timeout_ms * 1000,
         .write_stall_us = WRITE_STALL_US,
@@ -211,22 +213,6 @@ static enum rc open_port(struct daemon *d, bool is_admin, struct http_server **r
         rc = http_server_open(&o, loops, n_loops, ret, err);
     }
     return rc;
-}
-
-/* systemd's readiness protocol: a datagram to $NOTIFY_SOCKET, when there is one. */
-static void notify_supervisor(const char *state)
-{
-    const char *path = getenv("NOTIFY_SOCKET");
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (!path || (*path != '/' && *path != '@') || strlen(path) >= sizeof address.sun_path)
-        return;
-    memcpy(address.sun_path, path, strlen(path));
-    if (*path == '@')
-        address.sun_path[0] = 0;
-    AUTO(fd_auto) int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    socklen_t n = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
-    if (fd >= 0)
-        (void)sendto(fd, state, strlen(state), MSG_NOSIGNAL, (struct sockaddr *)&address, n); /* best effort */
 }
 
 static enum rc start(struct daemon *d, struct err *err)
@@ -252,12 +238,13 @@ static enum rc start(struct daemon *d, struct err *err)
     if (rc != RC_OK)
         return rc;
     refresh_start(d->refresh);
-    events_add(EVENT_BOOT, NULL, NULL, 0, "offloader %s serves on %s:%d, admin on %s:%d", OFFLOADER_VERSION,
-               d->settings->bind, http_server_port(d->api), d->settings->admin_bind,
-               http_server_port(d->admin_server));
-    notify_supervisor("READY=1");
+    events_add(EVENT_BOOT, NULL, NULL, 0, "offloader %s serves on %s:%d, admin on %s:%d",
+               OFFLOADER_VERSION, d->settings->bind, http_server_port(d->api),
+               d->settings->admin_bind, http_server_port(d->admin_server));
+    supervisor_tell("READY=1");
     if (d->options->on_ready)
-        d->options->on_ready(d->options->arg, http_server_port(d->api), http_server_port(d->admin_server));
+        d->options->on_ready(d->options->arg, http_server_port(d->api),
+                             http_server_port(d->admin_server));
     return RC_OK;
 }
 
@@ -276,31 +263,35 @@ static void dump_diagnostics(struct daemon *d)
     struct buf b;
     buf_init(&b, 64u << 20);
     admin_write_diagnostics(d->admin, &b);
-    log_event(LOG_INFO, "diagnostics", "asked for by SIGUSR1", LF_STRN("document", ((struct str){b.p, b.n})));
+    log_event(LOG_INFO, "diagnostics", "asked for by SIGUSR1",
+              LF_STRN("document", ((struct str){b.p, b.n})));
     buf_done(&b);
 }
 
-static void on_hangup_signal(struct daemon *d)
+/* The next handled signal, or -1 after at most @longest_us; feeds the watchdog meanwhile. */
+static int next_signal(struct daemon *d, int64_t longest_us)
 {
-    enum reload_result result;
-    char revision[17];
-    struct err err = ERR_INIT;
-    if (refresh_reload(d->refresh, &result, revision, &err) != RC_OK)
-        log_event(LOG_WARN, "reload", "the project was not reloaded; the running one serves on",
-                  LF_STR("error", err.message));
-    refresh_check_all(d->refresh);
+    sigset_t set;
+    int64_t end_us = monotonic_us() + longest_us, left_us = longest_us;
+    handled_signals(&set);
+    do {
+        int64_t us = watchdog_tick(d->watchdog, left_us);
+        struct timespec wait = {us / 1000000, us % 1000000 * 1000};
+        int n = sigtimedwait(&set, NULL, &wait);
+        if (n > 0)
+            return n;
+        left_us = end_us - monotonic_us();
+    } while (left_us > 0);
+    return -1;
 }
 
 /* Until SIGTERM or SIGINT. */
 static void wait_for_end(struct daemon *d)
 {
-    sigset_t set;
-    siginfo_t info;
-    handled_signals(&set);
     for (;;) {
-        int n = sigwaitinfo(&set, &info);
+        int n = next_signal(d, 3600 * INT64_C(1000000));
         if (n == SIGHUP)
-            on_hangup_signal(d);
+            refresh_sync_soon(d->refresh);
         else if (n == SIGUSR1)
             dump_diagnostics(d);
         else if (n > 0)
@@ -313,37 +304,62 @@ static void drain(struct daemon *d)
 {
     int64_t deadline_us = monotonic_us() + d->settings->drain_seconds * 1000000;
     int64_t least_us = monotonic_us() + (d->settings->drain_seconds > 0 ? DRAIN_GRACE_US : 0);
-    sigset_t set;
     atomic_store(&d->draining, true);
-    notify_supervisor("STOPPING=1");
-    events_add(EVENT_DRAIN, NULL, NULL, 0, "draining for at most %lld s", (long long)d->settings->drain_seconds);
+    supervisor_tell("STOPPING=1");
+    events_add(EVENT_DRAIN, NULL, NULL, 0, "draining for at most %lld s",
+               (long long)d->settings->drain_seconds);
     http_server_drain(d->api, DRAIN_GRACE_US);
-    handled_signals(&set);
     while (monotonic_us() < deadline_us) {
-        struct timespec wait = {0, DRAIN_LOOK_US * 1000};
-        int n = sigtimedwait(&set, NULL, &wait);
+        int n = next_signal(d, DRAIN_LOOK_US);
         if (n == SIGTERM || n == SIGINT)
             _exit(0);
+        if (n == SIGUSR1)
+            dump_diagnostics(d);
         if (monotonic_us() >= least_us && http_server_connections(d->api) == 0)
             return;
     }
 }
 
+static void on_second_signal(int signal_number)
+{
+    (void)signal_number;
+    _exit(0);
+}
+
+/* From here on the main thread may wait for others: a second signal must not wait with it. */
+static void obey_second_signal(void)
+{
+    struct sigaction action = {.sa_handler = on_second_signal};
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+/*
+ * Refresh first, since actions wait for it; then the admin port, whose pages look at everything
+ * else. Views go before refresh: the last reference to a snapshot is given to refresh's janitor.
+ */
 static void stop(struct daemon *d)
 {
-    http_server_free(d->api);
-    if (d->refresh)
-        refresh_stop(d->refresh);
-    admin_free(d->admin);
+    obey_second_signal();
+    refresh_stop(d->refresh);
+    admin_stop(d->admin);
     http_server_free(d->admin_server);
+    admin_free(d->admin);
+    http_server_free(d->api);
     pool_free(d->pool);
     for (int i = 0; i < d->n_loops; i++)
         loop_stop(d->loops[i]);
     for (int i = 0; i < d->n_loops; i++)
         loop_join_free(d->loops[i]);
+    watchdog_free(d->watchdog);
     serve_free(d->serve);
-    refresh_free(d->refresh);
     live_free(d->live);
+    refresh_free(d->refresh);
     engine_free(d->engine);
     cache_free(d->cache);
     mem_free(d->temp_directory);
@@ -372,6 +388,7 @@ int daemon_run(const struct daemon_options *options)
         fprintf(stderr, "offloader: %s\n", err.message);
         _exit(1); /* threads may be running: nothing here needs saving */
     }
+    d.watchdog = watchdog_new(d.loops, d.n_loops);
     wait_for_end(&d);
     drain(&d);
     stop(&d);

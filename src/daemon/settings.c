@@ -25,52 +25,83 @@ struct variable {
 #define AT(member) offsetof(struct settings, member)
 
 static const struct variable variables[] = {
-    {"OFFLOADER_CONFIG", TEXT, AT(config), 0, 0, NULL, "offloader.yml, or the directory that holds it (required)"},
-    {"OFFLOADER_SECRET_KEY_BASE", TEXT, AT(secret), 0, 0, NULL, "at least 32 bytes; keys internal HMACs (required)"},
-    {"OFFLOADER_CACHE_DIR", TEXT, AT(cache_dir), 0, 0, "/var/lib/offloader/cache", "disposable: snapshots ready to serve"},
+    {"OFFLOADER_CONFIG", TEXT, AT(config), 0, 0, NULL,
+     "offloader.yml, or the directory that holds it (required)"},
+    {"OFFLOADER_SECRET_KEY_BASE", TEXT, AT(secret), 0, 0, NULL,
+     "at least 32 bytes; keys internal HMACs (required)"},
+    {"OFFLOADER_CACHE_DIR", TEXT, AT(cache_dir), 0, 0, "/var/lib/offloader/cache",
+     "disposable: snapshots ready to serve"},
     {"OFFLOADER_API_PORT", PORT, AT(api_port), 0, 65535, "4000", "port of the API"},
     {"OFFLOADER_ADMIN_PORT", PORT, AT(admin_port), 0, 65535, "4001", "port of the operators"},
     {"OFFLOADER_BIND", TEXT, AT(bind), 0, 0, "0.0.0.0", "address the API port binds to"},
-    {"OFFLOADER_ADMIN_BIND", TEXT, AT(admin_bind), 0, 0, "127.0.0.1", "address the admin port binds to"},
-    {"OFFLOADER_ADMIN_TOKEN", TEXT, AT(admin_token), 0, 0, NULL, "at least 16 bytes; without it guarded routes refuse"},
+    {"OFFLOADER_ADMIN_BIND", TEXT, AT(admin_bind), 0, 0, "127.0.0.1",
+     "address the admin port binds to"},
+    {"OFFLOADER_ADMIN_TOKEN", TEXT, AT(admin_token), 0, 0, NULL,
+     "at least 16 bytes; without it guarded routes refuse"},
     {"OFFLOADER_LOG_LEVEL", LEVEL, AT(log_level), 0, 0, "info", "debug, info, warn or error"},
-    {"OFFLOADER_LOG_FORMAT", FORMAT, AT(log_format), 0, 0, NULL, "json or text (default: text on a terminal)"},
+    {"OFFLOADER_LOG_FORMAT", FORMAT, AT(log_format), 0, 0, NULL,
+     "json or text (default: text on a terminal)"},
     {"OFFLOADER_ACCESS_LOG", ACCESS, AT(access_log), 0, 0, "off", "off, on, or sample:0.01"},
-    {"OFFLOADER_CONFIG_SYNC_INTERVAL", INTEGER, AT(config_sync_interval_s), 0, 86400, "0", "seconds between looks at the project; 0: off"},
-    {"OFFLOADER_REFRESH_INTERVAL", INTEGER, AT(refresh_interval_s), 0, 86400, "30", "seconds between looks at static manifests; 0: off"},
-    {"OFFLOADER_REFRESH_CONCURRENCY", INTEGER, AT(refresh_concurrency), 1, 64, "2", "snapshots that are built at once"},
-    {"OFFLOADER_CORS_ORIGINS", TEXT, AT(cors_origins), 0, 0, NULL, "*, or a comma-separated list of origins"},
-    {"OFFLOADER_ENGINE", ENGINE, AT(engine_is_duckdb), 0, 0, "auto", "auto, or duckdb for comparison"},
-    {"OFFLOADER_HTTP_THREADS", INTEGER, AT(http_threads), 1, 256, NULL, "event loops (default: the CPUs of the cgroup)"},
+    {"OFFLOADER_CONFIG_SYNC_INTERVAL", INTEGER, AT(config_sync_interval_s), 0, 86400, "0",
+     "seconds between looks at the project; 0: off"},
+    {"OFFLOADER_REFRESH_INTERVAL", INTEGER, AT(refresh_interval_s), 0, 86400, "30",
+     "seconds between looks at static manifests; 0: off"},
+    {"OFFLOADER_REFRESH_CONCURRENCY", INTEGER, AT(refresh_concurrency), 1, 64, "2",
+     "snapshots that are built at once"},
+    {"OFFLOADER_CORS_ORIGINS", TEXT, AT(cors_origins), 0, 0, NULL,
+     "*, or a comma-separated list of origins"},
+    {"OFFLOADER_ENGINE", ENGINE, AT(engine_is_duckdb), 0, 0, "auto",
+     "auto, or duckdb for comparison"},
+    {"OFFLOADER_HTTP_THREADS", INTEGER, AT(http_threads), 1, 256, NULL,
+     "event loops (default: the CPUs of the cgroup)"},
     {"OFFLOADER_POOL_SIZE", INTEGER, AT(pool_size), 1, 1024, "16", "workers for large scans"},
-    {"OFFLOADER_REMOTE_SCAN_CONCURRENCY", INTEGER, AT(remote_scan_concurrency), 1, 1024, NULL, "workers that remote scans may take (default: the smaller of the pool and 16)"},
-    {"OFFLOADER_QUEUE_TIMEOUT_MS", INTEGER, AT(queue_timeout_ms), 1, 60000, "250", "longest wait for a worker"},
-    {"OFFLOADER_QUERY_TIMEOUT_MS", INTEGER, AT(query_timeout_ms), 1, 3600000, "10000", "longest run of a query"},
-    {"OFFLOADER_INLINE_ROWS", INTEGER, AT(inline_rows), 0, INT64_MAX, "65536", "scans of more rows leave the event loop"},
-    {"OFFLOADER_DUCKDB_THREADS", INTEGER, AT(duckdb_threads), 1, 1024, NULL, "threads of DuckDB (default: the CPUs of the cgroup)"},
-    {"OFFLOADER_DUCKDB_MEMORY_LIMIT", SIZE, AT(duckdb_memory_bytes), 0, 0, NULL, "memory of DuckDB (default: 60 % of the cgroup's)"},
-    {"OFFLOADER_INGEST_STALL_SECONDS", INTEGER, AT(ingest_stall_seconds), 1, 86400, "120", "an ingest without progress is ended"},
-    {"OFFLOADER_SEND_BUFFER_BYTES", SIZE, AT(send_buffer_bytes), 0, 0, NULL, "answers not yet sent (default: a quarter of the cgroup's memory)"},
-    {"OFFLOADER_ALLOW_LOOPBACK", SWITCH, AT(allow_loopback), 0, 0, "off", "sources on loopback addresses, for trials"},
-    {"OFFLOADER_CACHE_MAX_ENTRIES", INTEGER, AT(cache_max_entries), 0, 100000000, "10000", "answers in the response cache"},
-    {"OFFLOADER_CACHE_MAX_BYTES", SIZE, AT(cache_max_bytes), 0, 0, "256MiB", "bytes in the response cache"},
-    {"OFFLOADER_REMOTE_CACHE_BYTES", SIZE, AT(remote_cache_bytes), 0, 0, "512MiB", "ranges of remote files kept on disk"},
-    {"OFFLOADER_MAX_CONNECTIONS", INTEGER, AT(max_connections), 65, 1000000, NULL, "connections (default: the smaller of 10000 and 80 % of the descriptor limit)"},
-    {"OFFLOADER_REQUEST_TIMEOUT_MS", INTEGER, AT(request_timeout_ms), 100, 600000, "5000", "a whole head must arrive within"},
-    {"OFFLOADER_IDLE_TIMEOUT_MS", INTEGER, AT(idle_timeout_ms), 100, 86400000, "60000", "an idle connection is closed after"},
-    {"OFFLOADER_DRAIN_SECONDS", INTEGER, AT(drain_seconds), 0, 86400, "15", "longest drain after SIGTERM"},
+    {"OFFLOADER_REMOTE_SCAN_CONCURRENCY", INTEGER, AT(remote_scan_concurrency), 1, 1024, NULL,
+     "workers that remote scans may take (default: the smaller of the pool and 16)"},
+    {"OFFLOADER_QUEUE_TIMEOUT_MS", INTEGER, AT(queue_timeout_ms), 1, 60000, "250",
+     "longest wait for a worker"},
+    {"OFFLOADER_QUERY_TIMEOUT_MS", INTEGER, AT(query_timeout_ms), 1, 3600000, "10000",
+     "longest run of a query"},
+    {"OFFLOADER_INLINE_ROWS", INTEGER, AT(inline_rows), 0, INT64_MAX, "65536",
+     "scans of more rows leave the event loop"},
+    {"OFFLOADER_DUCKDB_THREADS", INTEGER, AT(duckdb_threads), 1, 1024, NULL,
+     "threads of DuckDB (default: the CPUs of the cgroup)"},
+    {"OFFLOADER_DUCKDB_MEMORY_LIMIT", SIZE, AT(duckdb_memory_bytes), 0, 0, NULL,
+     "memory of DuckDB (default: 60 % of the cgroup's)"},
+    {"OFFLOADER_INGEST_STALL_SECONDS", INTEGER, AT(ingest_stall_seconds), 1, 86400, "120",
+     "an ingest without progress is ended"},
+    {"OFFLOADER_SEND_BUFFER_BYTES", SIZE, AT(send_buffer_bytes), 0, 0, NULL,
+     "answers not yet sent (default: a quarter of the cgroup's memory)"},
+    {"OFFLOADER_ALLOW_LOOPBACK", SWITCH, AT(allow_loopback), 0, 0, "off",
+     "sources on loopback addresses, for trials"},
+    {"OFFLOADER_CACHE_MAX_ENTRIES", INTEGER, AT(cache_max_entries), 0, 100000000, "10000",
+     "answers in the response cache"},
+    {"OFFLOADER_CACHE_MAX_BYTES", SIZE, AT(cache_max_bytes), 0, 0, "256MiB",
+     "bytes in the response cache"},
+    {"OFFLOADER_REMOTE_CACHE_BYTES", SIZE, AT(remote_cache_bytes), 0, 0, "512MiB",
+     "ranges of remote files kept on disk"},
+    {"OFFLOADER_MAX_CONNECTIONS", INTEGER, AT(max_connections), 65, 1000000, NULL,
+     "connections (default: the smaller of 10000 and 80 % of the descriptor limit)"},
+    {"OFFLOADER_REQUEST_TIMEOUT_MS", INTEGER, AT(request_timeout_ms), 100, 600000, "5000",
+     "a whole head must arrive within"},
+    {"OFFLOADER_IDLE_TIMEOUT_MS", INTEGER, AT(idle_timeout_ms), 100, 86400000, "60000",
+     "an idle connection is closed after"},
+    {"OFFLOADER_DRAIN_SECONDS", INTEGER, AT(drain_seconds), 0, 86400, "15",
+     "longest drain after SIGTERM"},
     {"OFFLOADER_RELEASE_ID", TEXT, AT(release), 0, 0, NULL, "name of this deployed revision"},
-    {"OFFLOADER_IDEMPOTENCY_TTL_HOURS", INTEGER, AT(idempotency_ttl_hours), 1, 8760, "48", "how long answers of actions are kept"},
+    {"OFFLOADER_IDEMPOTENCY_TTL_HOURS", INTEGER, AT(idempotency_ttl_hours), 1, 8760, "48",
+     "how long answers of actions are kept"},
 };
 
 /* Read by other rooms, known here so that they are not called unknown. */
 static const char *const elsewhere[] = {
-    "OFFLOADER_S3_TYPE",   "OFFLOADER_S3_KEY_ID",    "OFFLOADER_S3_SECRET",    "OFFLOADER_S3_SESSION_TOKEN",
-    "OFFLOADER_S3_REGION", "OFFLOADER_S3_ENDPOINT",  "OFFLOADER_S3_URL_STYLE", "OFFLOADER_S3_USE_SSL",
-    "OFFLOADER_S3_AUTH",   "OFFLOADER_GCS_ENDPOINT", "OFFLOADER_GCS_AUTH",     "OFFLOADER_GCS_TOKEN",
-    "OFFLOADER_GCS_METADATA_URL", "OFFLOADER_BIN", "OFFLOADER_FAULT"};
+    "OFFLOADER_S3_TYPE",          "OFFLOADER_S3_KEY_ID",  "OFFLOADER_S3_SECRET",
+    "OFFLOADER_S3_SESSION_TOKEN", "OFFLOADER_S3_REGION",  "OFFLOADER_S3_ENDPOINT",
+    "OFFLOADER_S3_URL_STYLE",     "OFFLOADER_S3_USE_SSL", "OFFLOADER_S3_AUTH",
+    "OFFLOADER_GCS_ENDPOINT",     "OFFLOADER_GCS_AUTH",   "OFFLOADER_GCS_TOKEN",
+    "OFFLOADER_GCS_METADATA_URL", "OFFLOADER_BIN",        "OFFLOADER_FAULT"};
 
-bool settings_describe(size_t i, const char **ret_name, const char **ret_default, const char **ret_help)
+bool settings_describe(size_t i, const char **ret_name, const char **ret_default,
+                       const char **ret_help)
 {
     if (i >= ARRAY_LEN(variables))
         return false;
@@ -89,7 +120,8 @@ static void bad(struct errlist *findings, const char *name, const char *format, 
     va_start(args, format);
     (void)vsnprintf(message, sizeof message, format, args); /* cut: a message is for people */
     va_end(args);
-    errlist_add(findings, FINDING_ERROR, "environment", 0, 0, name, "invalid_value", NULL, "%s", message);
+    errlist_add(findings, FINDING_ERROR, "environment", 0, 0, name, "invalid_value", NULL, "%s",
+                message);
 }
 
 /* Index of @value among the NULL-ended @words, or -1 after a finding. */
@@ -109,7 +141,8 @@ static void read_access_log(const struct variable *v, const char *value, struct 
     s->access_log = ACCESS_LOG_OFF;
     if (strcmp(value, "on") == 0) {
         s->access_log = ACCESS_LOG_ON;
-    } else if (strncmp(value, "sample:", 7) == 0 && parse_double(str_from(value + 7), &s->access_log_share) &&
+    } else if (strncmp(value, "sample:", 7) == 0 &&
+               parse_double(str_from(value + 7), &s->access_log_share) &&
                s->access_log_share >= 0 && s->access_log_share <= 1) {
         s->access_log = ACCESS_LOG_SAMPLED;
     } else if (strcmp(value, "off") != 0) {
@@ -200,11 +233,13 @@ static void fill_defaults(struct settings *s)
 static void check_required(const struct settings *s, struct errlist *findings)
 {
     if (!s->config)
-        errlist_add(findings, FINDING_ERROR, "environment", 0, 0, "OFFLOADER_CONFIG", "missing", NULL,
+        errlist_add(findings, FINDING_ERROR, "environment", 0, 0, "OFFLOADER_CONFIG", "missing",
+                    NULL,
                     "is required: the path of offloader.yml or of the directory that holds it");
     if (!s->secret)
-        errlist_add(findings, FINDING_ERROR, "environment", 0, 0, "OFFLOADER_SECRET_KEY_BASE", "missing",
-                    NULL, "is required: at least 32 random bytes, the same on every instance");
+        errlist_add(findings, FINDING_ERROR, "environment", 0, 0, "OFFLOADER_SECRET_KEY_BASE",
+                    "missing", NULL,
+                    "is required: at least 32 random bytes, the same on every instance");
     else if (strlen(s->secret) < 32)
         bad(findings, "OFFLOADER_SECRET_KEY_BASE", "must have at least 32 bytes");
     if (s->admin_token && *s->admin_token && strlen(s->admin_token) < 16)
@@ -229,13 +264,13 @@ static void check_unknown(char *const *environment, struct errlist *findings)
             known |= strcmp(name, names[i]) == 0;
         const char *nearest = known ? NULL : str_nearest(name, names, n);
         if (!known)
-            errlist_add(findings, FINDING_WARNING, "environment", 0, 0, name, "unknown_variable", NULL,
-                        nearest ? "is not known; did you mean %s?" : "is not known", nearest);
+            errlist_add(findings, FINDING_WARNING, "environment", 0, 0, name, "unknown_variable",
+                        NULL, nearest ? "is not known; did you mean %s?" : "is not known", nearest);
     }
 }
 
-void settings_read(const char *(*get)(const char *name), char *const *environment, struct settings *s,
-                   struct errlist *findings)
+void settings_read(const char *(*get)(const char *name), char *const *environment,
+                   struct settings *s, struct errlist *findings)
 {
     *s = (struct settings){.log_format = isatty(STDERR_FILENO) ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON};
     for (size_t i = 0; i < ARRAY_LEN(variables); i++) {

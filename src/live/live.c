@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Publishing. The mutex orders publishers and guards `current` while it is being referenced; a reader
- * that has the newest view touches the sequence number only.
+ * Publishing. The mutex orders publishers and guards `current` while it is being referenced; a
+ * reader that has the newest view touches the sequence number only.
  */
 #include "live/live.h"
 

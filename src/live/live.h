@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the writing side (refresh) and the reading side (serve) meet. A view is everything a request
- * needs - catalog, keys, active snapshots - immutable and published in one step; so a mixture of two
- * configurations or two snapshots cannot be expressed.
+ * Where the writing side (refresh) and the reading side (serve) meet. A view is everything a
+ * request needs - catalog, keys, active snapshots - immutable and published in one step; so a
+ * mixture of two configurations or two snapshots cannot be expressed.
  *
  * Model
- *  snapshot  one frozen copy of a dataset, open for reading; reference-counted; its generation number
- *            is unique in the process and part of every cache key, so a swap invalidates by construction.
- *  project_ref  a loaded project, shared by the views that serve something of it.
- *  view      an immutable set of served datasets and endpoints. A dataset under a blue-green cutover
- *            is served from its old project until its new snapshot is ready; the rest of the view is
- *            the new one's already.
+ *  snapshot  one frozen copy of a dataset, open for reading; reference-counted; its generation
+ * number is unique in the process and part of every cache key, so a swap invalidates by
+ * construction. project_ref  a loaded project, shared by the views that serve something of it. view
+ * an immutable set of served datasets and endpoints. A dataset under a blue-green cutover is served
+ * from its old project until its new snapshot is ready; the rest of the view is the new one's
+ * already.
  *
  * How readers pin without locks: a loop owns a live_reader that caches the current view and one
  * reference to it. live_peek() compares one atomic sequence number with the cached one; only when a
@@ -21,8 +21,9 @@
  *
  * Invariants
  *  I1  A published view never changes. I2  A snapshot is unmapped, and its directory removed when
- *  on_release asks for it, only after its last reference is gone. I3  view_endpoint.snapshot was
- *  built for exactly view_endpoint.dataset's contract (asserted on build).
+ *  discard asks for it, only after its last reference is gone, and on no event loop.
+ *  I3  view_endpoint.snapshot was built for exactly view_endpoint.dataset's contract (asserted on
+ * build).
  */
 #ifndef OFFLOADER_LIVE_LIVE_H
 #define OFFLOADER_LIVE_LIVE_H
@@ -38,29 +39,33 @@
 
 struct snapshot {
     _Atomic uint64_t refs;
-    uint64_t generation;      /* unique in the process, rising */
+    uint64_t generation; /* unique in the process, rising */
     char *dataset_id, *snapshot_id;
     int64_t watermark_us, created_at_us;
     uint64_t n_rows, n_bytes; /* bytes on disk of the serving form (remote: of the files) */
     uint8_t fingerprint[32];  /* manifest_fingerprint() */
     char index_hash[17];      /* its first 16 hex digits */
     char *model_tag;          /* owned: `producer/upstream_run_id`, or `databricks/<tid>` */
-    uint8_t contract_fingerprint[32];
+    uint8_t contract_fingerprint[32], build_fingerprint[32];
     bool quality_warning;
-    struct store *store;      /* local_table; NULL when every endpoint is remote_scan */
+    struct store *store;          /* local_table; NULL when every endpoint is remote_scan */
     struct engine_source *source; /* remote_scan, or OFFLOADER_ENGINE=duckdb; NULL otherwise */
-    char *directory;          /* its cache directory */
-    _Atomic bool warm;        /* warm-up finished (metrics: cold requests) */
-    _Atomic bool discard;     /* remove @directory when the last reference goes */
-    /* Called once, on the thread that drops the last reference, before the memory goes: removes the
-     * directory if discard is set. */
+    char *directory;              /* its cache directory */
+    _Atomic bool warm;            /* warm-up finished (metrics: cold requests) */
+    _Atomic bool discard;         /* remove @directory when the last reference goes */
+    /* Called once, on the thread that drops the last reference (an event loop, often); what it is
+     * given must be passed to snapshot_destroy(), then or later. NULL: destroyed at once. */
     void (*on_release)(struct snapshot *s);
+    void *owner;               /* of on_release */
+    struct snapshot *released; /* link for on_release */
 };
 
 /* Zeroed, refs = 1, generation assigned. */
 struct snapshot *snapshot_new(void);
 struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s); /* NULL is fine */
+/* Unmaps and frees; @s has no references left. */
+void snapshot_destroy(struct snapshot *s);
 
 /* ---- projects ---- */
 
@@ -111,17 +116,18 @@ struct view {
     size_t n_held;
 };
 
-/* What one dataset is served with. Borrowed for the call of view_new, which takes its own references. */
+/* What one dataset is served with. Borrowed for the call of view_new, which takes its own
+ * references. */
 struct view_input {
-    struct project_ref *project; /* the current one, or the older one of a held dataset */
-    int dataset;                 /* index in that project */
+    struct project_ref *project;        /* the current one, or the older one of a held dataset */
+    int dataset;                        /* index in that project */
     struct snapshot *active, *previous; /* may be NULL */
 };
 /*
- * @current: the configuration; @inputs: one for each dataset that is served, in any order. Endpoints
- * of a held dataset are those of its own project that the current one still names; those which only
- * the current one has stay away (404) until the cutover. auth_required stays true while a tenant-scoped
- * endpoint is served, and the keys then come from @keys_from.
+ * @current: the configuration; @inputs: one for each dataset that is served, in any order.
+ * Endpoints of a held dataset are those of its own project that the current one still names; those
+ * which only the current one has stay away (404) until the cutover. auth_required stays true while
+ * a tenant-scoped endpoint is served, and the keys then come from @keys_from.
  */
 struct view *view_new(struct project_ref *current, struct project_ref *keys_from,
                       const struct view_input *inputs, size_t n_inputs);
@@ -137,12 +143,14 @@ struct live_reader;
 /* @on_publish (may be NULL) is called after each publish, on the publisher's thread. */
 struct live *live_new(void (*on_publish)(void *arg), void *arg);
 void live_free(struct live *l);
-void live_publish(struct live *l, struct view *taken); /* any thread; order of calls is the order seen */
+void live_publish(struct live *l,
+                  struct view *taken); /* any thread; order of calls is the order seen */
 struct view *live_get(struct live *l); /* owned reference; NULL before the first publish */
 
 struct live_reader *live_reader_new(struct live *l);
 void live_reader_free(struct live_reader *r);
-/* Borrowed until the next live_peek of this reader; NULL before the first publish. One atomic load. */
+/* Borrowed until the next live_peek of this reader; NULL before the first publish. One atomic load.
+ */
 struct view *live_peek(struct live_reader *r);
 
 #endif

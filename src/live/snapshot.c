@@ -24,10 +24,15 @@ void snapshot_unref(struct snapshot *s)
 {
     if (!s || atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) != 1)
         return;
-    store_free(s->store);
-    s->store = NULL;
     if (s->on_release)
         s->on_release(s);
+    else
+        snapshot_destroy(s);
+}
+
+void snapshot_destroy(struct snapshot *s)
+{
+    store_free(s->store);
     engine_source_free(s->source);
     mem_free(s->dataset_id);
     mem_free(s->snapshot_id);

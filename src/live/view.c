@@ -34,7 +34,8 @@ static void add_endpoint(struct view *v, const struct project *from, const struc
         .held_keys = from == v->project->project ? NULL : from,
     };
     if (!map_put(&v->by_name, str_from(e->name), ve, NULL)) {
-        plan_shape_free(ve->shape); /* memory is gone: the endpoint answers 404 until the next view */
+        plan_shape_free(
+            ve->shape); /* memory is gone: the endpoint answers 404 until the next view */
         metrics_endpoint_unregister(ve->metrics_slot);
         return;
     }

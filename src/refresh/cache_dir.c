@@ -4,13 +4,13 @@
  *
  *   <cache>/lock                                one process at a time
  *   <cache>/snapshots/<dataset>/<slug>/         snapshot.json, data.store: whole or not there
- *   <cache>/snapshots/<dataset>/index.json      which slug is active, which previous; what is quarantined
- *   <cache>/temporary/<dataset>.<n>/            builds; emptied at start
+ *   <cache>/snapshots/<dataset>/index.json      which slug is active, which previous; what is
+ * quarantined <cache>/temporary/<dataset>.<n>/            builds; emptied at start
  *   <cache>/quarantine/                         what did not verify, the newest few
  *
- * A build becomes a snapshot by one rename after everything in it is on disk; an index that names it is
- * written after that, and directories no index names are removed. So a crash at any point leaves the
- * old snapshot or the new one.
+ * A build becomes a snapshot by one rename after everything in it is on disk; an index that names
+ * it is written after that, and directories no index names are removed. So a crash at any point
+ * leaves the old snapshot or the new one.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -34,9 +34,10 @@ enum rc cache_prepare(const char *cache_dir, int *ret_lock_fd, struct err *err)
     if (rc == RC_OK)
         rc = io_lock_file(lock, ret_lock_fd, err);
     if (rc == RC_BUSY)
-        return err_set(err, RC_BUSY,
-                       "%s is in use by another offloader: give each process its own OFFLOADER_CACHE_DIR",
-                       cache_dir);
+        return err_set(
+            err, RC_BUSY,
+            "%s is in use by another offloader: give each process its own OFFLOADER_CACHE_DIR",
+            cache_dir);
     for (size_t i = 0; rc == RC_OK && i < ARRAY_LEN(parts); i++) {
         AUTO(mem_free_auto) char *path = path_join(cache_dir, parts[i]);
         if (strcmp(parts[i], "temporary") == 0)
@@ -52,13 +53,29 @@ static char *dataset_directory(const struct state *s)
     return x_printf("%s/snapshots/%s", s->refresh->options.cache_dir, s->id);
 }
 
+/* The entry itself is durable too: power that fails later takes no dataset's directory away. */
+static enum rc make_dataset_directory(const struct state *s, struct err *err)
+{
+    AUTO(mem_free_auto) char *directory = dataset_directory(s);
+    AUTO(mem_free_auto) char *parent = path_join(s->refresh->options.cache_dir, "snapshots");
+    struct stat st;
+    if (stat(directory, &st) == 0)
+        return RC_OK;
+    enum rc rc = io_mkdir_all(directory, 0755, err);
+    if (rc == RC_OK)
+        rc = io_fsync_dir(parent, err);
+    return rc == RC_OK ? io_fsync_dir(s->refresh->options.cache_dir, err) : rc;
+}
+
 enum rc cache_begin_build(struct state *s, uint64_t number, char **ret_build, char **ret_temp,
                           struct err *err)
 {
-    AUTO(mem_free_auto) char *build = x_printf("%s/temporary/%s.%llu/build", s->refresh->options.cache_dir,
-                                               s->id, (unsigned long long)number);
-    AUTO(mem_free_auto) char *temp = x_printf("%s/temporary/%s.%llu/spill", s->refresh->options.cache_dir,
-                                              s->id, (unsigned long long)number);
+    AUTO(mem_free_auto) char *build =
+        x_printf("%s/temporary/%s.%llu/build", s->refresh->options.cache_dir, s->id,
+                 (unsigned long long)number);
+    AUTO(mem_free_auto) char *temp =
+        x_printf("%s/temporary/%s.%llu/spill", s->refresh->options.cache_dir, s->id,
+                 (unsigned long long)number);
     enum rc rc = io_mkdir_all(build, 0755, err);
     if (rc == RC_OK)
         rc = io_mkdir_all(temp, 0755, err);
@@ -136,6 +153,7 @@ static void put_facts(struct buf *b, const struct snapshot_facts *f)
     jw_bool(&w, f->quality_warning);
     put_hex(&w, "fingerprint", f->fingerprint);
     put_hex(&w, "contract", f->contract_fingerprint);
+    put_hex(&w, "build", f->build_fingerprint);
     if (f->source)
         put_source(&w, f->source);
     jw_close(&w, '}');
@@ -213,12 +231,14 @@ static bool take_facts(const struct node *root, struct snapshot_facts *f)
 {
     int64_t rows = 0, bytes = 0;
     const struct node *warning = node_get(root, "quality_warning");
-    bool fine = take_text(root, "snapshot_id", &f->snapshot_id) && take_text(root, "model_tag", &f->model_tag) &&
+    bool fine = take_text(root, "snapshot_id", &f->snapshot_id) &&
+                take_text(root, "model_tag", &f->model_tag) &&
                 take_integer(root, "watermark_us", &f->watermark_us) &&
                 take_integer(root, "created_at_us", &f->created_at_us) &&
                 take_integer(root, "rows", &rows) && take_integer(root, "bytes", &bytes) &&
                 take_hex(root, "fingerprint", f->fingerprint) &&
-                take_hex(root, "contract", f->contract_fingerprint);
+                take_hex(root, "contract", f->contract_fingerprint) &&
+                take_hex(root, "build", f->build_fingerprint);
     f->n_rows = (uint64_t)rows;
     f->n_bytes = (uint64_t)bytes;
     f->quality_warning = warning && warning->boolean;
@@ -262,10 +282,12 @@ static char *make_slug(const char *snapshot_id, uint64_t number)
     size_t n = 0;
     for (; snapshot_id[n] && n < sizeof name - 1; n++) {
         char c = snapshot_id[n];
-        name[n] = c == ':' || c == '.' ? '_' : c; /* the rest of the alphabet suits every file system */
+        name[n] =
+            c == ':' || c == '.' ? '_' : c; /* the rest of the alphabet suits every file system */
     }
     name[n] = 0;
-    return x_printf("%s-%llx-%llx", name, (unsigned long long)wall_us(), (unsigned long long)number);
+    return x_printf("%s-%llx-%llx", name, (unsigned long long)wall_us(),
+                    (unsigned long long)number);
 }
 
 static enum rc fsync_file(const char *directory, const char *name, struct err *err)
@@ -293,7 +315,7 @@ enum rc cache_finish_build(struct state *s, const char *build, const struct snap
     if (rc == RC_OK)
         rc = io_fsync_dir(build, err);
     if (rc == RC_OK)
-        rc = io_mkdir_all(parent, 0755, err);
+        rc = make_dataset_directory(s, err);
     if (rc == RC_OK)
         rc = io_rename(build, directory, err);
     if (rc == RC_OK)
@@ -311,24 +333,25 @@ static const char *slug_of(const struct snapshot *s)
     return slash ? slash + 1 : NULL;
 }
 
-enum rc cache_write_index(const struct state *s, struct err *err)
+enum rc cache_write_index(const struct state *s, const struct snapshot *active,
+                          const struct snapshot *previous, const char *quarantined, struct err *err)
 {
     AUTO(mem_free_auto) char *parent = dataset_directory(s);
     AUTO(mem_free_auto) char *path = path_join(parent, "index.json");
     struct json_writer w;
     struct buf json;
-    enum rc rc = io_mkdir_all(parent, 0755, err);
+    enum rc rc = make_dataset_directory(s, err);
     if (rc != RC_OK)
         return rc;
     buf_init(&json, LIMIT_FACTS_BYTES);
     jw_init(&w, &json);
     jw_open(&w, '{');
     jw_key(&w, "active");
-    jw_cstr(&w, slug_of(s->active));
+    jw_cstr(&w, slug_of(active));
     jw_key(&w, "previous");
-    jw_cstr(&w, slug_of(s->previous));
+    jw_cstr(&w, slug_of(previous));
     jw_key(&w, "quarantined");
-    jw_cstr(&w, s->quarantined);
+    jw_cstr(&w, *quarantined ? quarantined : NULL);
     jw_close(&w, '}');
     rc = write_checked(path, &json, err);
     buf_done(&json);
@@ -337,23 +360,14 @@ enum rc cache_write_index(const struct state *s, struct err *err)
 
 /* ---- opening ---- */
 
-static void on_release(struct snapshot *s)
-{
-    struct err err = ERR_INIT;
-    if (!atomic_load(&s->discard) || !s->directory)
-        return;
-    if (io_remove_tree(s->directory, &err) != RC_OK)
-        log_event(LOG_WARN, "cache", "an old snapshot could not be removed; the next start removes it",
-                  LF_STR("dataset", s->dataset_id), LF_STR("error", err.message));
-}
-
 struct snapshot *cache_make_snapshot(const struct state *s, struct snapshot_facts *f,
                                      const char *directory, struct err *err)
 {
     struct snapshot *snapshot = snapshot_new();
     enum rc rc = store_open(directory, &snapshot->store, err);
     if (rc == RC_OK && store_rows(snapshot->store) != f->n_rows)
-        rc = err_set(err, RC_CORRUPT, "%s: has another number of rows than its facts say", directory);
+        rc = err_set(err, RC_CORRUPT, "%s: has another number of rows than its facts say",
+                     directory);
     if (rc != RC_OK) {
         snapshot_unref(snapshot);
         return NULL;
@@ -369,18 +383,21 @@ struct snapshot *cache_make_snapshot(const struct state *s, struct snapshot_fact
     snapshot->quality_warning = f->quality_warning;
     memcpy(snapshot->fingerprint, f->fingerprint, 32);
     memcpy(snapshot->contract_fingerprint, f->contract_fingerprint, 32);
+    memcpy(snapshot->build_fingerprint, f->build_fingerprint, 32);
     hex_encode(f->fingerprint, 8, snapshot->index_hash);
     snapshot->source = TAKE(f->source);
-    snapshot->on_release = on_release;
+    janitor_adopt(s->refresh->janitor, snapshot);
     atomic_store(&snapshot->warm, true);
     return snapshot;
 }
 
-void cache_quarantine(const struct refresh *r, const char *directory)
+void cache_quarantine(const struct refresh *r, const char *from)
 {
     AUTO(mem_free_auto) char *parent = path_join(r->options.cache_dir, "quarantine");
-    const char *slash = strrchr(directory, '/');
-    AUTO(mem_free_auto) char *target = path_join(parent, slash ? slash + 1 : directory);
+    const char *slash = strrchr(from, '/');
+    /* The time comes first, so that the first name is the oldest. */
+    AUTO(mem_free_auto) char *target =
+        x_printf("%s/%016llx-%s", parent, (unsigned long long)wall_us(), slash ? slash + 1 : from);
     struct err err = ERR_INIT;
     char **names = NULL;
     size_t n = 0;
@@ -389,8 +406,9 @@ void cache_quarantine(const struct refresh *r, const char *directory)
         IGNORE(io_remove_tree(oldest, &err)); /* only tidiness: the next one tries again */
     }
     io_free_names(names, n);
-    if (io_rename(directory, target, &err) != RC_OK)
-        log_event(LOG_WARN, "cache", "cannot move a snapshot to quarantine", LF_STR("error", err.message));
+    if (io_rename(from, target, &err) != RC_OK)
+        log_event(LOG_WARN, "cache", "cannot move to quarantine what does not verify",
+                  LF_STR("error", err.message));
 }
 
 /* The snapshot in @slug, or NULL after quarantining what is there and does not verify. */
@@ -408,7 +426,8 @@ static struct snapshot *open_slug(const struct state *s, const char *parent, con
     bool readable = root && take_facts(root, &facts);
     bool needs_source = state_dataset(s)->any_remote_scan || s->refresh->options.for_duckdb;
     bool same_contract =
-        readable && (facts.source || !needs_source) && memcmp(facts.contract_fingerprint, state_dataset(s)->contract_fingerprint, 32) == 0;
+        readable && (facts.source || !needs_source) &&
+        memcmp(facts.contract_fingerprint, state_dataset(s)->contract_fingerprint, 32) == 0;
     if (same_contract)
         snapshot = cache_make_snapshot(s, &facts, directory, &err);
     facts_done(&facts);
@@ -421,27 +440,27 @@ static struct snapshot *open_slug(const struct state *s, const char *parent, con
     return snapshot;
 }
 
-static void remove_unnamed(const struct state *s, const char *parent)
+/* Removes everything in @parent but what @kept (NULL-ended) names. */
+static void remove_others(const char *parent, const char *const *kept)
 {
     char **names = NULL;
     size_t n = 0;
     struct err err = ERR_INIT;
-    const char *active = slug_of(s->active), *previous = slug_of(s->previous);
     if (io_list_dir(parent, &names, &n, &err) != RC_OK)
         return;
     for (size_t i = 0; i < n; i++) {
         AUTO(mem_free_auto) char *path = path_join(parent, names[i]);
-        bool is_named = strcmp(names[i], "index.json") == 0 || (active && strcmp(names[i], active) == 0) ||
-                        (previous && strcmp(names[i], previous) == 0);
-        if (!is_named)
+        bool is_kept = false;
+        for (size_t k = 0; kept[k]; k++)
+            is_kept |= strcmp(names[i], kept[k]) == 0;
+        if (!is_kept)
             IGNORE(io_remove_tree(path, &err)); /* only tidiness: the next start tries again */
     }
     io_free_names(names, n);
 }
 
-void cache_warm_start(struct state *s)
+static void read_index(struct state *s, const char *parent, char ret_quarantined[DECIDE_ID_BYTES])
 {
-    AUTO(mem_free_auto) char *parent = dataset_directory(s);
     AUTO(mem_free_auto) char *path = path_join(parent, "index.json");
     struct arena arena;
     struct err err = ERR_INIT;
@@ -449,15 +468,55 @@ void cache_warm_start(struct state *s)
     const struct node *root = read_checked(path, &arena, &err);
     const struct node *active = node_get(root, "active"), *previous = node_get(root, "previous");
     const struct node *quarantined = node_get(root, "quarantined");
-    if (!root && err.rc == RC_CORRUPT)
+    if (!root && err.rc != RC_NOT_FOUND) {
         log_event(LOG_WARN, "cache", "the index of a dataset does not verify; it starts cold",
-                  LF_STR("dataset", s->id));
+                  LF_STR("dataset", s->id), LF_STR("error", err.message));
+        cache_quarantine(s->refresh, path);
+    }
     if (active && active->kind == NODE_STRING)
         s->active = open_slug(s, parent, active->text.p);
-    if (s->active && previous && previous->kind == NODE_STRING)
+    if (previous && previous->kind == NODE_STRING)
         s->previous = open_slug(s, parent, previous->text.p);
     if (quarantined && quarantined->kind == NODE_STRING)
-        s->quarantined = x_strndup(quarantined->text.p, quarantined->text.n);
+        (void)snprintf(ret_quarantined, DECIDE_ID_BYTES, "%s", quarantined->text.p);
     arena_done(&arena);
-    remove_unnamed(s, parent);
+}
+
+void cache_warm_start(struct state *s)
+{
+    AUTO(mem_free_auto) char *parent = dataset_directory(s);
+    char quarantined[DECIDE_ID_BYTES] = "";
+    struct contract contract;
+    read_index(s, parent, quarantined);
+    if (!s->active && s->previous) {
+        log_event(LOG_WARN, "cache", "the previous snapshot serves until the active one is rebuilt",
+                  LF_STR("dataset", s->id), LF_STR("snapshot_id", s->previous->snapshot_id));
+        s->active = TAKE(s->previous);
+    }
+    const char *const kept[] = {"index.json", slug_of(s->active),
+                                s->active ? slug_of(s->previous) : NULL, NULL};
+    remove_others(parent, kept);
+    contract_of(state_dataset(s), &contract);
+    decide_init(&s->machine, &contract, s->active ? s->active->snapshot_id : NULL,
+                s->previous ? s->previous->snapshot_id : NULL, quarantined);
+    if (s->active && memcmp(s->active->build_fingerprint, contract.build, 32) != 0)
+        decide_rebuild(
+            &s->machine); /* it serves, though in a form that endpoints do not call for */
+    s->quality_warning = s->active && s->active->quality_warning;
+}
+
+void cache_forget(const struct state *s)
+{
+    AUTO(mem_free_auto) char *parent = dataset_directory(s);
+    AUTO(mem_free_auto) char *path = path_join(parent, "index.json");
+    (void)unlink(path); /* directories that nobody names go at the next start at the latest */
+}
+
+void cache_remove_strangers(const struct refresh *r, const struct project *p)
+{
+    AUTO(mem_free_auto) char *parent = path_join(r->options.cache_dir, "snapshots");
+    AUTO(mem_free_auto) const char **kept = x_array0(p->n_datasets + 1, sizeof *kept);
+    for (size_t i = 0; i < p->n_datasets; i++)
+        kept[i] = p->datasets[i].id;
+    remove_others(parent, kept);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/io.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/timeutil.h"
 #include "refresh/refresh_int.h"
@@ -10,8 +11,21 @@
 static void on_progress(void *arg, const struct ingest_progress *progress)
 {
     struct state *s = arg;
-    LOCKED(&s->refresh->lock);
+    int64_t now_us = monotonic_us();
+    mutex_lock(&s->refresh->lock);
     s->progress = *progress;
+    bool logs = now_us - s->progress_logged_us >= PROGRESS_LOG_US;
+    if (logs)
+        s->progress_logged_us = now_us;
+    mutex_unlock(&s->refresh->lock);
+    if (logs)
+        log_event(LOG_INFO, "progress", "materializing", LF_STR("dataset", s->id),
+                  LF_INT("files_done", (int64_t)progress->files_done),
+                  LF_INT("files_total", (int64_t)progress->files_total),
+                  LF_INT("rows_done", (int64_t)progress->rows_done),
+                  LF_INT("rows_total", (int64_t)progress->rows_total),
+                  LF_INT("bytes_done", (int64_t)progress->bytes_done),
+                  LF_INT("bytes_total", (int64_t)progress->bytes_total));
 }
 
 /* At most `concurrency` datasets build at once. False: stopped while waiting. */
@@ -19,12 +33,14 @@ static bool take_turn(struct state *s)
 {
     struct refresh *r = s->refresh;
     LOCKED(&r->lock);
-    while (r->n_materializing >= r->options.concurrency && !r->stopping && !atomic_load(&s->cancelled))
+    while (r->n_materializing >= r->options.concurrency && !r->stopping &&
+           !atomic_load(&s->cancelled))
         cond_wait(&r->changed, &r->lock);
     if (r->stopping || atomic_load(&s->cancelled))
         return false;
     r->n_materializing++;
     s->is_materializing = true;
+    s->progress_logged_us = monotonic_us();
     s->progress = (struct ingest_progress){0};
     return true;
 }
@@ -44,8 +60,9 @@ static uint64_t next_number(struct refresh *r)
     return ++r->n_temporary;
 }
 
-static enum rc ingest(struct state *s, const struct order *o, const struct manifest *m, const char *build,
-                      const char *temp, struct ingest_report *report, struct err *err)
+static enum rc ingest(struct state *s, const struct order *o, const struct manifest *m,
+                      const char *build, const char *temp, struct ingest_report *report,
+                      struct err *err)
 {
     AUTO(mem_free_auto) const char **paths = x_array0(m->n_files, sizeof *paths);
     for (size_t i = 0; i < m->n_files; i++) {
@@ -60,9 +77,10 @@ static enum rc ingest(struct state *s, const struct order *o, const struct manif
         .local_paths = paths,
         .target_directory = build,
         .temp_directory = temp,
-        .active_directory = o->dataset->checks.has_min_tenant_ratio && o->active && !o->is_cutover
-                                ? o->active->directory
-                                : NULL,
+        .active_directory =
+            o->dataset->checks.has_min_tenant_ratio && o->active && !o->errand.is_cutover
+                ? o->active->directory
+                : NULL,
         .limits = s->refresh->options.limits,
         .on_progress = on_progress,
         .arg = s,
@@ -90,16 +108,17 @@ static enum rc build_snapshot(struct state *s, const struct order *o, const stru
     AUTO(mem_free_auto) char *build = NULL;
     AUTO(mem_free_auto) char *temp = NULL;
     AUTO(mem_free_auto) char *directory = NULL;
-    AUTO(mem_free_auto) char *parent =
-        x_printf("%s/temporary/%s.%llu", s->refresh->options.cache_dir, s->id, (unsigned long long)number);
+    AUTO(mem_free_auto) char *parent = x_printf(
+        "%s/temporary/%s.%llu", s->refresh->options.cache_dir, s->id, (unsigned long long)number);
     struct ingest_report report = {0};
     struct snapshot_facts facts = {0};
     struct err tidy = ERR_INIT;
     enum rc rc = cache_begin_build(s, number, &build, &temp, err);
     if (rc == RC_OK)
         rc = ingest(s, o, m, build, temp, &report, err);
-    if (rc == RC_OK && !o->override_checks)
-        rc = gates_check(o->dataset, m, &report, o->is_cutover ? NULL : o->active, wall_us(), err);
+    if (rc == RC_OK && !o->errand.override_checks)
+        rc = gates_check(o->dataset, m, &report, o->errand.is_cutover ? NULL : o->active, wall_us(),
+                         err);
     if (rc == RC_OK) {
         facts = (struct snapshot_facts){
             .snapshot_id = x_strdup(m->snapshot_id),
@@ -112,8 +131,10 @@ static enum rc build_snapshot(struct state *s, const struct order *o, const stru
             .source = make_source(s, o, m),
         };
         memcpy(facts.contract_fingerprint, o->dataset->contract_fingerprint, 32);
-        manifest_fingerprint(m, o->dataset->contract_fingerprint, (const uint8_t (*)[32])report.file_hashes,
-                             report.file_sizes, facts.fingerprint);
+        memcpy(facts.build_fingerprint, o->dataset->build_fingerprint, 32);
+        manifest_fingerprint(m, o->dataset->contract_fingerprint,
+                             (const uint8_t(*)[32])report.file_hashes, report.file_sizes,
+                             facts.fingerprint);
         rc = cache_finish_build(s, build, &facts, number, &directory, err);
     }
     if (rc == RC_OK) {
@@ -132,26 +153,21 @@ static enum attempt_status status_of(enum rc rc)
     return rc == RC_OK ? ATTEMPT_OK : rc == RC_INVALID ? ATTEMPT_REJECTED : ATTEMPT_FAILED;
 }
 
-static bool is_skipped(const struct order *o, const struct manifest *m)
-{
-    if (o->forced)
-        return false;
-    if (o->quarantined && strcmp(o->quarantined, m->snapshot_id) == 0)
-        return true;
-    return !o->is_cutover && o->active_id && strcmp(o->active_id, m->snapshot_id) == 0;
-}
-
 void attempt_run(struct state *s, const struct order *o, struct outcome *ret)
 {
     struct manifest *m = NULL;
-    *ret = (struct outcome){.status = ATTEMPT_UNCHANGED, .source_reachable = true, .manifest_valid = true};
-    const uint8_t *seen = o->has_seen && !o->forced && !o->is_cutover ? o->seen : NULL;
-    enum rc rc = resolve_manifest(o->project->project, o->dataset, seen, &m, ret->snapshot_id,
-                                  ret->seen, &ret->err);
+    *ret = (struct outcome){
+        .status = ATTEMPT_UNCHANGED, .source_reachable = true, .manifest_valid = true};
+    enum rc rc = resolve_manifest(o->project->project, o->dataset, o->has_seen ? o->seen : NULL, &m,
+                                  ret->snapshot_id, ret->seen, &ret->err);
     ret->has_seen = rc == RC_OK || rc == RC_INVALID;
-    ret->source_reachable = rc == RC_OK || (rc == RC_INVALID && strcmp(ret->err.code, "missing_file") != 0);
+    ret->source_reachable =
+        rc == RC_OK || (rc == RC_INVALID && strcmp(ret->err.code, "missing_file") != 0);
     ret->manifest_valid = rc == RC_OK;
-    if (rc == RC_OK && m && !is_skipped(o, m)) {
+    ret->was_untouched = rc == RC_OK && !m;
+    ret->was_quarantined =
+        m && !o->errand.forced && strcmp(o->errand.quarantined, m->snapshot_id) == 0;
+    if (rc == RC_OK && m && !decide_skips(&o->errand, m->snapshot_id)) {
         ret->quality_warning = m->quality == QUALITY_WARNING;
         if (!take_turn(s)) {
             rc = err_set(&ret->err, RC_CANCELLED, "the refresh was stopped");

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * For src/refresh: a dataset's state and the steps of an attempt.
- *
- *   idle ─ due, asked for, or reloaded ─▶ running ─ resolve ─ check ─ materialize ─▶ settle ─▶ idle
- *
- * A state is served from `project`. While `pending` is set, a new contract is being built aside and
- * attempts are for it; it becomes `project` together with its first snapshot, in one view.
+ * For src/refresh: a dataset's state, and the steps of an attempt. What happens when is decided by
+ * decide.h; a state is its machine beside what the machine only knows by name: snapshots, projects,
+ * a thread.
  */
 #ifndef OFFLOADER_REFRESH_REFRESH_INT_H
 #define OFFLOADER_REFRESH_REFRESH_INT_H
@@ -15,45 +12,47 @@
 
 #include "base/thread.h"
 #include "manifest/manifest.h"
+#include "refresh/decide.h"
 #include "refresh/refresh.h"
 
-#define RETRY_FIRST_US INT64_C(1000000)
-#define CUTOVER_RETRY_FIRST_US INT64_C(30000000)
-#define CUTOVER_RETRY_LIMIT_US INT64_C(600000000)
-#define RETRY_LIMIT_US INT64_C(30000000) /* where there is no interval */
+#define PROGRESS_LOG_US INT64_C(5000000)
+#define INDEX_RETRY_US INT64_C(5000000)
+#define LIMIT_LOADS 3 /* of a project that changes while it is read */
 
 struct state {
     struct refresh *refresh;
     char *id;
+    struct machine machine;
     struct project_ref *project; /* served from */
     int index;
-    struct project_ref *pending; /* NULL: none */
+    struct project_ref *pending; /* being cut over to; NULL: none */
     int pending_index;
-    struct snapshot *active, *previous; /* references */
-    char *quarantined;                  /* snapshot id; NULL: none */
+    struct snapshot *active, *previous; /* references; named by the machine */
     int metrics_slot;
+    bool is_of_boot; /* /ready waits for it */
 
     pthread_t thread;
-    bool is_started, is_running, is_removed;
-    bool wants_check, wants_forced, wants_override;
-    _Atomic bool cancelled; /* of the running attempt */
-    uint64_t n_asked, n_answered; /* forced refreshes: asked for and settled */
-    int64_t next_us; /* monotonic; 0: not by itself */
-    int failures;
-    struct attempt last;
+    bool is_started, has_ended;
+    int n_waiters;               /* callers that wait for an answer */
+    _Atomic bool cancelled;      /* of the running attempt */
+    struct attempt last, answer; /* the last one; the last one that somebody asked for */
     bool has_error;
     bool source_reachable, manifest_valid;
     bool quality_warning;
-    uint8_t seen[32]; /* what the manifest and its files looked like at the last attempt */
+    bool index_is_stale; /* the index on disk could not be written and says less than what serves */
+    uint8_t seen[32];    /* what the manifest looked like at the last attempt */
     bool has_seen;
     bool is_materializing;
     struct ingest_progress progress;
+    int64_t progress_logged_us;
     uint64_t broken_generation;
 };
 
 struct refresh {
     struct refresh_options options;
     int lock_fd;
+    struct janitor *janitor;
+    pthread_mutex_t reload_lock; /* one reload at a time; taken before `lock` */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct project_ref *project;   /* the configuration */
@@ -61,9 +60,9 @@ struct refresh {
     struct state **states;
     size_t n_states;
     int n_materializing;
-    bool stopping, held, ready;
+    bool is_started, stopping, held, ready;
     pthread_t sync_thread;
-    bool has_sync_thread;
+    bool has_sync_thread, wants_sync;
     /* config sync */
     uint8_t walked[32];
     bool has_walked;
@@ -83,24 +82,32 @@ struct snapshot_facts { /* snapshot.json */
     char *snapshot_id, *model_tag;
     int64_t watermark_us, created_at_us;
     uint64_t n_rows, n_bytes;
-    uint8_t fingerprint[32], contract_fingerprint[32];
+    uint8_t fingerprint[32], contract_fingerprint[32], build_fingerprint[32];
     bool quality_warning;
     struct engine_source *source; /* owned; where something reads the files themselves */
 };
 void facts_done(struct snapshot_facts *f);
 MUST_CHECK enum rc cache_prepare(const char *cache_dir, int *ret_lock_fd, struct err *err);
 /* An empty directory to build in, and one to spill in; owned paths. */
-MUST_CHECK enum rc cache_begin_build(struct state *s, uint64_t number, char **ret_build, char **ret_temp,
-                                     struct err *err);
+MUST_CHECK enum rc cache_begin_build(struct state *s, uint64_t number, char **ret_build,
+                                     char **ret_temp, struct err *err);
 /* Makes the build durable under its final name (owned). */
-MUST_CHECK enum rc cache_finish_build(struct state *s, const char *build, const struct snapshot_facts *facts,
-                                      uint64_t number, char **ret_directory, struct err *err);
-/* Writes the dataset's index: active, previous, quarantined. Under the lock. */
-MUST_CHECK enum rc cache_write_index(const struct state *s, struct err *err);
-/* What the cache has for @s: sets active, previous, quarantined; moves away what does not verify and
- * removes what nobody names. */
+MUST_CHECK enum rc cache_finish_build(struct state *s, const char *build,
+                                      const struct snapshot_facts *facts, uint64_t number,
+                                      char **ret_directory, struct err *err);
+/* Writes the dataset's index: what is active, what previous (NULL: none), what quarantined ("":
+ * none). */
+MUST_CHECK enum rc cache_write_index(const struct state *s, const struct snapshot *active,
+                                     const struct snapshot *previous, const char *quarantined,
+                                     struct err *err);
+/* What the cache has for @s: sets active and previous and starts its machine; moves away what does
+ * not verify and removes what nobody names. */
 void cache_warm_start(struct state *s);
-void cache_quarantine(const struct refresh *r, const char *directory);
+/* @s is of no project any more: nothing of it is named after this. */
+void cache_forget(const struct state *s);
+/* Removes the directories of datasets that @p does not have. */
+void cache_remove_strangers(const struct refresh *r, const struct project *p);
+void cache_quarantine(const struct refresh *r, const char *path);
 /* Takes facts->source over. */
 struct snapshot *cache_make_snapshot(const struct state *s, struct snapshot_facts *facts,
                                      const char *directory, struct err *err);
@@ -108,12 +115,12 @@ struct snapshot *cache_make_snapshot(const struct state *s, struct snapshot_fact
 /* ---- resolve.c ---- */
 /*
  * Reads the manifest of @d (of project @p). *ret_manifest NULL with RC_OK: nothing changed since
- * @seen. RC_INVALID: the manifest is at fault. @ret_id: its snapshot's id where it can be told, also
- * then. @ret_seen: what the manifest looks like.
+ * @seen. RC_INVALID: the manifest is at fault. @ret_id: its snapshot's id where it can be told,
+ * also then. @ret_seen: what the manifest looks like.
  */
-MUST_CHECK enum rc resolve_manifest(const struct project *p, const struct dataset *d, const uint8_t *seen,
-                                    struct manifest **ret_manifest, char ret_id[201],
-                                    uint8_t ret_seen[32], struct err *err);
+MUST_CHECK enum rc resolve_manifest(const struct project *p, const struct dataset *d,
+                                    const uint8_t *seen, struct manifest **ret_manifest,
+                                    char ret_id[201], uint8_t ret_seen[32], struct err *err);
 
 /* ---- gates.c ---- */
 /* RC_INVALID with code check_failed: which check, the value, the limit. @active NULL: none. */
@@ -123,11 +130,10 @@ MUST_CHECK enum rc gates_check(const struct dataset *d, const struct manifest *m
 
 /* ---- materialize.c ---- */
 struct order { /* what an attempt is to do, copied out of the state */
+    struct errand errand;
     struct project_ref *project;
     const struct dataset *dataset;
-    bool forced, override_checks, is_cutover;
-    char *active_id, *quarantined; /* owned */
-    struct snapshot *active;       /* a reference */
+    struct snapshot *active; /* a reference */
     uint8_t seen[32];
     bool has_seen;
 };
@@ -137,20 +143,34 @@ struct outcome {
     char snapshot_id[201];
     struct err err;
     bool source_reachable, manifest_valid, quality_warning;
+    bool was_untouched;   /* UNCHANGED because the source looks as it did */
+    bool was_quarantined; /* UNCHANGED because the id was rolled back from */
     uint8_t seen[32];
     bool has_seen;
 };
 void attempt_run(struct state *s, const struct order *o, struct outcome *ret);
 
+/* ---- attempt.c ---- */
+void *state_main(void *arg);
+
 /* ---- refresh.c ---- */
 void publish_locked(struct refresh *r);
-void *state_main(void *arg);
-struct state *state_new_locked(struct refresh *r, struct project_ref *p, int index);
+struct state *state_new(struct refresh *r, struct project_ref *p, int index);
+void state_add_locked(struct refresh *r, struct state *s);
 void state_start(struct state *s);
+void state_free(struct state *s);
 struct state *state_find(const struct refresh *r, struct str id);
+void contract_of(const struct dataset *d, struct contract *ret);
+/* For a reference that is given up together with the directory. NULL is fine. */
+void discard(struct snapshot *s);
 /* ---- reload.c ---- */
 void *sync_main(void *arg);
 /* ---- status.c ---- */
 bool readiness_locked(struct refresh *r);
+/* ---- janitor.c: closes snapshots and removes their directories, on a thread of its own ---- */
+struct janitor;
+MUST_CHECK enum rc janitor_new(struct janitor **ret, struct err *err);
+void janitor_free(struct janitor *j); /* after the last snapshot that it was to close */
+void janitor_adopt(struct janitor *j, struct snapshot *s); /* sets on_release */
 
 #endif

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* From a source to a manifest. A look at the files (names, times, sizes) decides whether to read. */
+/* From a source to a manifest. A look at the files (names, times, sizes) decides whether to read.
+ */
 #include "base/hash.h"
 #include "base/io.h"
 #include "base/mem.h"
+#include "base/timeutil.h"
 #include "refresh/refresh_int.h"
+
+#define SETTLED_US INT64_C(2000000)
 
 static void add_stat(struct sha256_stream *hash, const char *path)
 {
@@ -23,11 +27,16 @@ static void add_stat(struct sha256_stream *hash, const char *path)
 static void look(const char *manifest_path, const struct manifest *m, uint8_t ret[32])
 {
     struct sha256_stream *hash = sha256_new();
+    struct stat st;
     add_stat(hash, manifest_path);
     for (size_t i = 0; m && i < m->n_files; i++)
         if (!m->files[i].remote)
             add_stat(hash, m->files[i].location);
     sha256_finish(hash, ret);
+    /* File times are coarse: what was written a moment ago may change again and look the same. */
+    if (stat(manifest_path, &st) == 0 &&
+        wall_us() - st.st_mtim.tv_sec * INT64_C(1000000) < SETTLED_US)
+        random_bytes(ret, 32);
 }
 
 static enum rc first_finding(const struct errlist *findings, struct err *err)
@@ -35,13 +44,14 @@ static enum rc first_finding(const struct errlist *findings, struct err *err)
     for (size_t i = 0; i < findings->n_items; i++) {
         const struct finding *f = &findings->items[i];
         if (f->severity == FINDING_ERROR)
-            return err_set_code(err, RC_INVALID, f->code, "%s%s%s", f->path, *f->path ? ": " : "", f->message);
+            return err_set_code(err, RC_INVALID, f->code, "%s%s%s", f->path, *f->path ? ": " : "",
+                                f->message);
     }
     return RC_OK;
 }
 
-static enum rc parse(const struct project *p, const struct dataset *d, const char *path, struct str text,
-                     struct manifest **ret, struct err *err)
+static enum rc parse(const struct project *p, const struct dataset *d, const char *path,
+                     struct str text, struct manifest **ret, struct err *err)
 {
     bool in_project = d->source.kind == SOURCE_STATIC_MANIFEST;
     struct errlist findings = ERRLIST_INIT;
@@ -67,7 +77,8 @@ static enum rc parse(const struct project *p, const struct dataset *d, const cha
 }
 
 enum rc resolve_manifest(const struct project *p, const struct dataset *d, const uint8_t *seen,
-                         struct manifest **ret, char ret_id[201], uint8_t ret_seen[32], struct err *err)
+                         struct manifest **ret, char ret_id[201], uint8_t ret_seen[32],
+                         struct err *err)
 {
     struct buf text;
     *ret = NULL;

@@ -9,13 +9,16 @@
 
 #define STALE_WITHOUT_LIMIT_MINUTES (24 * 60)
 
-/* Ready once every dataset has a snapshot; a dataset that comes later does not take that back. */
+/* Ready once every dataset of the boot's project has a snapshot, for good: a dataset that comes
+ * later does not take that back, and one that a reload removed is not waited for. */
 bool readiness_locked(struct refresh *r)
 {
     if (r->ready)
         return true;
+    if (!r->is_started)
+        return false;
     for (size_t i = 0; i < r->n_states; i++)
-        if (!r->states[i]->is_removed && !r->states[i]->active)
+        if (!r->states[i]->machine.is_removed && r->states[i]->is_of_boot && !r->states[i]->active)
             return false;
     r->ready = true;
     return true;
@@ -27,16 +30,33 @@ bool refresh_is_ready(struct refresh *r)
     return readiness_locked(r);
 }
 
-void refresh_write_readiness(struct refresh *r, struct json_writer *w)
+static void write_idle(struct refresh *r, struct json_writer *w, const char *key, bool of_boot)
+{
+    const struct project *p = r->project->project;
+    jw_key(w, key);
+    jw_open(w, '[');
+    for (size_t i = 0; !r->is_started && of_boot && i < p->n_datasets; i++)
+        jw_cstr(w, p->datasets[i].id);
+    for (size_t i = 0; i < r->n_states; i++) {
+        const struct state *s = r->states[i];
+        if (!s->machine.is_removed && !s->active && s->is_of_boot == of_boot)
+            jw_cstr(w, s->id);
+    }
+    jw_close(w, ']');
+}
+
+void refresh_write_readiness(struct refresh *r, bool with_waiting, struct json_writer *w)
 {
     LOCKED(&r->lock);
-    bool ready = readiness_locked(r);
-    jw_key(w, ready ? "loading" : "waiting_for");
-    jw_open(w, '[');
-    for (size_t i = 0; i < r->n_states; i++)
-        if (!r->states[i]->is_removed && !r->states[i]->active)
-            jw_cstr(w, r->states[i]->id);
-    jw_close(w, ']');
+    bool is_loading = false;
+    for (size_t i = 0; i < r->n_states; i++) {
+        const struct state *s = r->states[i];
+        is_loading |= !s->machine.is_removed && !s->active && !s->is_of_boot;
+    }
+    if (with_waiting)
+        write_idle(r, w, "waiting_for", true);
+    if (is_loading)
+        write_idle(r, w, "loading", false);
 }
 
 static bool is_stale(const struct state *s, int64_t now_us)
@@ -48,7 +68,8 @@ static bool is_stale(const struct state *s, int64_t now_us)
            (minutes ? minutes : STALE_WITHOUT_LIMIT_MINUTES) * INT64_C(60000000);
 }
 
-static void write_snapshot(struct json_writer *w, const char *key, const struct snapshot *s, int64_t now_us)
+static void write_snapshot(struct json_writer *w, const char *key, const struct snapshot *s,
+                           int64_t now_us)
 {
     jw_key(w, key);
     if (!s) {
@@ -137,7 +158,7 @@ static void write_dataset(struct json_writer *w, const struct state *s, int64_t 
     write_snapshot(w, "active_snapshot", s->active, now_us);
     write_snapshot(w, "previous_snapshot", s->previous, now_us);
     jw_key(w, "quarantined");
-    jw_cstr(w, s->quarantined);
+    jw_cstr(w, *s->machine.quarantined ? s->machine.quarantined : NULL);
     write_attempt(w, s);
     write_progress(w, s);
     jw_key(w, "source_reachable");
@@ -151,8 +172,8 @@ static void write_dataset(struct json_writer *w, const struct state *s, int64_t 
     jw_key(w, "cutover_pending");
     jw_bool(w, s->pending != NULL);
     jw_key(w, "next_refresh_at");
-    if (s->next_us && !s->refresh->held)
-        jw_time(w, now_us + (s->next_us - monotonic_us()));
+    if (s->machine.next_us && !s->refresh->held)
+        jw_time(w, now_us + (s->machine.next_us - monotonic_us()));
     else
         jw_null(w);
     jw_close(w, '}');
@@ -191,7 +212,7 @@ void refresh_write_diagnostics(struct refresh *r, struct json_writer *w)
     jw_key(w, "datasets");
     jw_open(w, '[');
     for (size_t i = 0; i < r->n_states; i++)
-        if (!r->states[i]->is_removed)
+        if (!r->states[i]->machine.is_removed)
             write_dataset(w, r->states[i], now_us);
     jw_close(w, ']');
 }
@@ -209,7 +230,8 @@ char *refresh_object_store_mode(struct refresh *r)
     return mode ? x_strdup(mode) : NULL;
 }
 
-void refresh_each_gauges(struct refresh *r, void (*f)(void *arg, const struct dataset_gauges *g), void *arg)
+void refresh_each_gauges(struct refresh *r, void (*f)(void *arg, const struct dataset_gauges *g),
+                         void *arg)
 {
     int64_t now_us = wall_us();
     LOCKED(&r->lock);
@@ -219,7 +241,7 @@ void refresh_each_gauges(struct refresh *r, void (*f)(void *arg, const struct da
                                    .refresh_ok = !s->has_error && s->last.status != ATTEMPT_NONE,
                                    .source_reachable = s->source_reachable,
                                    .stale = is_stale(s, now_us)};
-        if (s->is_removed)
+        if (s->machine.is_removed)
             continue;
         (void)snprintf(g.dataset, sizeof g.dataset, "%s", s->id);
         if (s->active) {

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A dataset's thread: waits until the machine has something to do, runs the attempt without the
+ * lock, and carries out the verdict. A swap is on disk before it is published, so that a restart
+ * finds at least what callers have seen.
+ */
+#include <stdio.h>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/timeutil.h"
+#include "metrics/metrics.h"
+#include "refresh/refresh_int.h"
+
+static int64_t interval_us(const struct state *s)
+{
+    const struct dataset *d = state_dataset(s);
+    if (d->source.kind == SOURCE_STATIC_MANIFEST)
+        return s->refresh->options.refresh_interval_s * 1000000;
+    return d->source.interval_seconds * 1000000;
+}
+
+static void retry_index_locked(struct state *s)
+{
+    struct err err = ERR_INIT;
+    if (s->index_is_stale &&
+        cache_write_index(s, s->active, s->previous, s->machine.quarantined, &err) == RC_OK)
+        s->index_is_stale = false;
+}
+
+static void wait_locked(struct state *s)
+{
+    struct refresh *r = s->refresh;
+    while (!r->stopping && !s->machine.is_removed &&
+           !decide_is_due(&s->machine, monotonic_us(), r->held)) {
+        int64_t wake_us = decide_wake_us(&s->machine, r->held);
+        int64_t index_us = s->index_is_stale ? monotonic_us() + INDEX_RETRY_US : 0;
+        if (index_us && (!wake_us || index_us < wake_us))
+            wake_us = index_us;
+        bool woken = true;
+        if (wake_us)
+            woken = cond_wait_until(&r->changed, &r->lock, wake_us);
+        else
+            cond_wait(&r->changed, &r->lock);
+        if (!woken)
+            retry_index_locked(s);
+    }
+}
+
+/* ---- what is said about an attempt ---- */
+
+/* A manifest may run ahead of its files: these faults may pass without the manifest changing. */
+static bool may_heal(const char *code)
+{
+    static const char *const codes[] = {"missing_file",       "size_mismatch",
+                                        "checksum_mismatch",  "unreadable_file",
+                                        "row_count_mismatch", "schema_data_mismatch"};
+    for (size_t i = 0; i < ARRAY_LEN(codes); i++)
+        if (strcmp(code, codes[i]) == 0)
+            return true;
+    return false;
+}
+
+static void record_error_locked(struct state *s, const struct outcome *o)
+{
+    struct attempt *a = &s->last;
+    bool bad = o->status == ATTEMPT_REJECTED || o->status == ATTEMPT_FAILED;
+    bool waits = o->was_quarantined && !s->active; /* nothing serves and nothing will by itself */
+    s->has_error = bad || waits;
+    (void)snprintf(a->code, sizeof a->code, "%s", waits ? "quarantined" : bad ? o->err.code : "");
+    (void)snprintf(a->message, sizeof a->message, "%s", bad ? o->err.message : "");
+    if (waits)
+        (void)snprintf(a->message, sizeof a->message,
+                       "snapshot %s was rolled back: publish another one, or force a refresh",
+                       o->snapshot_id);
+    if (!s->has_error)
+        return;
+    const struct event_field fields[] = {{"status", attempt_status_name(o->status)},
+                                         {"code", a->code},
+                                         {"snapshot_id", a->snapshot_id}};
+    events_add(EVENT_REFRESH, s->id, fields, ARRAY_LEN(fields), "refresh %s: %s",
+               attempt_status_name(o->status), a->message);
+}
+
+static void record_locked(struct state *s, const struct outcome *o, int64_t at_us,
+                          int64_t duration_us)
+{
+    struct attempt *a = &s->last;
+    static const enum metrics_refresh_status counted[] = {[ATTEMPT_NONE] = MREFRESH_FAILED,
+                                                          [ATTEMPT_OK] = MREFRESH_OK,
+                                                          [ATTEMPT_UNCHANGED] = MREFRESH_UNCHANGED,
+                                                          [ATTEMPT_REJECTED] = MREFRESH_REJECTED,
+                                                          [ATTEMPT_FAILED] = MREFRESH_FAILED};
+    metrics_refresh(s->metrics_slot, counted[o->status], duration_us);
+    s->source_reachable = o->source_reachable;
+    s->has_seen = o->has_seen && o->status != ATTEMPT_FAILED && !may_heal(o->err.code);
+    memcpy(s->seen, o->seen, sizeof s->seen);
+    a->at_us = at_us;
+    a->duration_us = duration_us;
+    if (o->was_untouched && a->status != ATTEMPT_NONE) {
+        /* Nothing was even read: what was wrong still is, what was right still is. */
+        if (!s->has_error)
+            a->status = ATTEMPT_UNCHANGED;
+        return;
+    }
+    s->manifest_valid = o->manifest_valid;
+    a->status = o->status;
+    (void)snprintf(a->snapshot_id, sizeof a->snapshot_id, "%s", o->snapshot_id);
+    record_error_locked(s, o);
+}
+
+/* ---- settling an outcome ---- */
+
+void discard(struct snapshot *s)
+{
+    if (s)
+        atomic_store(&s->discard, true);
+    snapshot_unref(s);
+}
+
+static bool takes_over(enum verdict v)
+{
+    return v == VERDICT_SWAP || v == VERDICT_REBUILT || v == VERDICT_CUTOVER;
+}
+
+/* The fresh snapshot takes over, with its contract if it is a cutover's. The machine has decided
+ * so. */
+static void swap_locked(struct state *s, enum verdict v, struct snapshot *fresh)
+{
+    struct snapshot *old = s->active, *gone = NULL;
+    if (v == VERDICT_SWAP) {
+        gone = s->previous;
+        s->previous = old;
+    } else {
+        gone = old;
+    }
+    if (v == VERDICT_CUTOVER) {
+        project_ref_put(s->project);
+        s->project = TAKE(s->pending);
+        s->index = s->pending_index;
+        discard(TAKE(s->previous)); /* of another contract: no rollback target */
+    }
+    s->active = fresh;
+    s->quality_warning = fresh->quality_warning;
+    s->index_is_stale = false;
+    const struct event_field fields[] = {{"snapshot_id", fresh->snapshot_id},
+                                         {"kind", v == VERDICT_CUTOVER   ? "cutover"
+                                                  : v == VERDICT_REBUILT ? "rebuild"
+                                                                         : "swap"}};
+    events_add(EVENT_SWAP, s->id, fields, ARRAY_LEN(fields), "serving snapshot %s",
+               fresh->snapshot_id);
+    publish_locked(s->refresh);
+    discard(gone);
+}
+
+static struct tally tally_of(const struct outcome *out)
+{
+    static const enum decide_status statuses[] = {[ATTEMPT_NONE] = DECIDE_FAILED,
+                                                  [ATTEMPT_OK] = DECIDE_OK,
+                                                  [ATTEMPT_UNCHANGED] = DECIDE_UNCHANGED,
+                                                  [ATTEMPT_REJECTED] = DECIDE_REJECTED,
+                                                  [ATTEMPT_FAILED] = DECIDE_FAILED};
+    return (struct tally){.status = statuses[out->status],
+                          .fresh_id = out->snapshot ? out->snapshot->snapshot_id : NULL,
+                          .was_untouched = out->was_untouched,
+                          .has_look = out->has_seen};
+}
+
+/* A swap that cannot be made durable is a failed attempt: what serves goes on. */
+static enum verdict decide_durably_locked(struct state *s, struct outcome *out,
+                                          const struct tempo *tempo)
+{
+    struct machine plan = s->machine;
+    struct tally t = tally_of(out);
+    enum verdict v = decide_settle(&plan, &t, tempo);
+    const struct snapshot *previous = v == VERDICT_SWAP      ? s->active
+                                      : v == VERDICT_REBUILT ? s->previous
+                                                             : NULL;
+    if (takes_over(v) &&
+        cache_write_index(s, out->snapshot, previous, plan.quarantined, &out->err) != RC_OK) {
+        out->status = ATTEMPT_FAILED;
+        discard(TAKE(out->snapshot));
+        /* The index on disk may be either one now, and may name what was just discarded. */
+        s->index_is_stale = true;
+        plan = s->machine;
+        t = tally_of(out);
+        v = decide_settle(&plan, &t, tempo);
+    }
+    s->machine = plan;
+    return v;
+}
+
+static void settle_locked(struct state *s, struct outcome *out, int64_t at_us, int64_t started_us)
+{
+    int64_t now_us = monotonic_us();
+    struct tempo tempo = {.now_us = now_us, .every_us = interval_us(s)};
+    random_bytes(&tempo.dice, sizeof tempo.dice);
+    uint64_t n_answered = s->machine.n_answered;
+    if (s->refresh->stopping || s->machine.is_removed) {
+        discard(TAKE(out->snapshot));
+        s->machine.is_running = false;
+        return;
+    }
+    enum verdict v = decide_durably_locked(s, out, &tempo);
+    if (!takes_over(v))
+        discard(TAKE(out->snapshot));
+    if (v == VERDICT_SUPERSEDED) {
+        s->has_seen = false;
+        return;
+    }
+    if (v == VERDICT_DISCARD)
+        out->status = ATTEMPT_UNCHANGED;
+    record_locked(s, out, at_us, now_us - started_us);
+    if (out->snapshot)
+        swap_locked(s, v, TAKE(out->snapshot));
+    retry_index_locked(s);
+    if (s->machine.n_answered != n_answered)
+        s->answer = s->last;
+}
+
+static void make_order_locked(struct state *s, struct order *o)
+{
+    decide_begin(&s->machine, monotonic_us());
+    *o = (struct order){
+        .errand = s->machine.running,
+        .has_seen = s->has_seen && s->machine.running.uses_look,
+        .active = snapshot_ref(s->active),
+    };
+    bool is_cutover = o->errand.is_cutover;
+    o->project = project_ref_get(is_cutover ? s->pending : s->project);
+    o->dataset = &o->project->project->datasets[is_cutover ? s->pending_index : s->index];
+    memcpy(o->seen, s->seen, sizeof o->seen);
+    atomic_store(&s->cancelled, false);
+}
+
+static void order_done(struct order *o)
+{
+    snapshot_unref(o->active);
+    project_ref_put(o->project);
+}
+
+void *state_main(void *arg)
+{
+    struct state *s = arg;
+    struct refresh *r = s->refresh;
+    struct outcome *out = x_alloc0(sizeof *out);
+    struct order *o = x_alloc0(sizeof *o);
+    mutex_lock(&r->lock);
+    for (;;) {
+        wait_locked(s);
+        if (r->stopping || s->machine.is_removed)
+            break;
+        make_order_locked(s, o);
+        mutex_unlock(&r->lock);
+        int64_t at_us = wall_us(), started_us = monotonic_us();
+        attempt_run(s, o, out);
+        order_done(o); /* its references may be the last: not under the lock */
+        mutex_lock(&r->lock);
+        settle_locked(s, out, at_us, started_us);
+        cond_broadcast(&r->changed);
+    }
+    s->has_ended = true;
+    cond_broadcast(&r->changed);
+    mutex_unlock(&r->lock);
+    mem_free(out);
+    mem_free(o);
+    return NULL;
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The machine of decide.h. No function here calls anything but string functions. */
+#include "refresh/decide.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+static void put_id(char to[DECIDE_ID_BYTES], const char *id)
+{
+    (void)snprintf(to, DECIDE_ID_BYTES, "%s", id ? id : ""); /* ids are at most 200 bytes */
+}
+
+static bool same(const uint8_t a[32], const uint8_t b[32])
+{
+    return memcmp(a, b, 32) == 0;
+}
+
+static bool same_contract(const struct contract *a, const struct contract *b)
+{
+    return same(a->contract, b->contract) && same(a->origin, b->origin) && same(a->build, b->build);
+}
+
+void decide_init(struct machine *m, const struct contract *served, const char *active_id,
+                 const char *previous_id, const char *quarantined)
+{
+    *m = (struct machine){.served = *served, .wants_check = true};
+    put_id(m->active_id, active_id);
+    put_id(m->previous_id, *m->active_id ? previous_id : NULL);
+    put_id(m->quarantined, quarantined);
+}
+
+/* ---- events ---- */
+
+void decide_check(struct machine *m)
+{
+    m->wants_check = true;
+}
+
+void decide_rebuild(struct machine *m)
+{
+    if (*m->active_id)
+        m->wants_rebuild = true;
+}
+
+/*
+ * One that runs is joined when it is forced too and passes as many checks. It may have read the
+ * source before whatever made the caller ask, so a cheap check follows. An automatic one is not
+ * joined: it may have read an older manifest long ago, and the caller wants the newest.
+ */
+uint64_t decide_ask(struct machine *m, bool override_checks)
+{
+    const struct errand *e = &m->running;
+    bool joins = m->is_running && e->epoch == m->epoch && e->forced &&
+                 (e->override_checks || !override_checks);
+    if (joins) {
+        m->wants_check = true;
+        return e->answers;
+    }
+    m->wants_override |= override_checks;
+    if (m->wants_forced)
+        return m->n_asked; /* one that waits to begin is joined too */
+    m->wants_forced = true;
+    return ++m->n_asked;
+}
+
+bool decide_rollback(struct machine *m)
+{
+    if (!*m->previous_id)
+        return false;
+    put_id(m->quarantined, m->active_id);
+    put_id(m->active_id, m->previous_id);
+    put_id(m->previous_id, NULL);
+    m->wants_rebuild = false; /* it was meant for what was left */
+    return true;
+}
+
+/* Nothing of the attempt that runs may be used. Who waits for it waits for the next. */
+static bool supersede(struct machine *m)
+{
+    m->epoch++;
+    m->wants_check = true;
+    m->failures = 0;
+    m->retry_us = 0;
+    return m->is_running;
+}
+
+enum decide_reload decide_reload(struct machine *m, const struct contract *fresh, bool *ret_cancel)
+{
+    bool had_pending = m->has_pending;
+    *ret_cancel = false;
+    if (same(m->served.contract, fresh->contract) || !*m->active_id) {
+        bool moved =
+            !same(m->served.origin, fresh->origin) || !same(m->served.contract, fresh->contract);
+        bool reshaped = !same(m->served.build, fresh->build);
+        m->has_pending = false;
+        m->served = *fresh;
+        if (had_pending || moved)
+            *ret_cancel = supersede(m);
+        if (reshaped)
+            decide_rebuild(m);
+        return DECIDE_SERVE;
+    }
+    /* The same cutover in a newer revision goes on: only what it flips to is newer. */
+    if (!had_pending || !same_contract(&m->pending, fresh))
+        *ret_cancel = supersede(m);
+    m->has_pending = true;
+    m->pending = *fresh;
+    return DECIDE_PEND;
+}
+
+void decide_remove(struct machine *m)
+{
+    m->is_removed = true;
+    m->has_pending = false;
+    m->epoch++;
+    put_id(m->active_id, NULL);
+    put_id(m->previous_id, NULL);
+    put_id(m->quarantined, NULL);
+}
+
+/* ---- attempts ---- */
+
+bool decide_is_due(const struct machine *m, int64_t now_us, bool held)
+{
+    if (m->is_removed || m->is_running)
+        return false;
+    if (m->wants_forced)
+        return true;
+    if (held)
+        return false;
+    bool rebuild_is_due = m->wants_rebuild && (!m->retry_us || now_us >= m->retry_us);
+    return m->wants_check || rebuild_is_due || (m->next_us && now_us >= m->next_us);
+}
+
+int64_t decide_wake_us(const struct machine *m, bool held)
+{
+    return held ? 0 : m->next_us;
+}
+
+void decide_begin(struct machine *m, int64_t now_us)
+{
+    assert(!m->is_running && !m->is_removed);
+    bool retries = m->retry_us && now_us >= m->retry_us;
+    m->running = (struct errand){
+        .epoch = m->epoch,
+        .is_cutover = m->has_pending,
+        .forced = m->wants_forced,
+        .override_checks = m->wants_forced && m->wants_override,
+        .rebuilds = m->wants_rebuild && !m->has_pending,
+        .uses_look = !m->wants_forced && !m->wants_rebuild && !retries,
+        .answers = m->wants_forced ? m->n_asked : m->n_answered,
+    };
+    put_id(m->running.active_id, m->active_id);
+    put_id(m->running.quarantined, m->quarantined);
+    m->is_running = true;
+    m->wants_check = m->wants_forced = m->wants_override = m->wants_rebuild = false;
+}
+
+bool decide_skips(const struct errand *e, const char *snapshot_id)
+{
+    if (e->forced)
+        return false;
+    if (*e->quarantined && strcmp(e->quarantined, snapshot_id) == 0)
+        return true;
+    return !e->is_cutover && !e->rebuilds && *e->active_id &&
+           strcmp(e->active_id, snapshot_id) == 0;
+}
+
+static enum verdict judge(const struct machine *m, const struct tally *t)
+{
+    const struct errand *e = &m->running;
+    if (e->epoch != m->epoch)
+        return VERDICT_SUPERSEDED;
+    if (t->status != DECIDE_OK)
+        return VERDICT_KEEP;
+    if (!e->forced && *m->quarantined && strcmp(m->quarantined, t->fresh_id) == 0)
+        return VERDICT_DISCARD; /* a rollback came while it was being built */
+    if (e->is_cutover)
+        return VERDICT_CUTOVER;
+    return *m->active_id && strcmp(m->active_id, t->fresh_id) == 0 ? VERDICT_REBUILT : VERDICT_SWAP;
+}
+
+int64_t decide_backoff_us(int failures, int64_t first_us, int64_t limit_us, uint32_t dice)
+{
+    int64_t us = first_us < limit_us ? first_us : limit_us;
+    for (int i = 1; i < failures && us < limit_us; i++)
+        us = us > limit_us / 2 ? limit_us : us * 2;
+    return us - (int64_t)(((uint64_t)us / 4 * (dice >> 16)) >> 16);
+}
+
+static int64_t sooner(int64_t a, int64_t b)
+{
+    return !a ? b : !b ? a : a < b ? a : b;
+}
+
+static void schedule(struct machine *m, const struct tally *t, const struct tempo *tempo)
+{
+    int64_t regular_us = tempo->every_us ? tempo->now_us + tempo->every_us : 0;
+    bool retries = m->has_pending || m->wants_rebuild || t->status == DECIDE_FAILED;
+    if (t->was_untouched && m->retry_us) { /* a cheap look between two tries */
+        m->next_us = sooner(m->retry_us, regular_us);
+        return;
+    }
+    m->failures = retries ? m->failures + 1 : 0;
+    if (!retries) {
+        m->retry_us = 0;
+        m->next_us = regular_us;
+    } else if (m->has_pending) {
+        m->retry_us = tempo->now_us + decide_backoff_us(m->failures, CUTOVER_RETRY_FIRST_US,
+                                                        CUTOVER_RETRY_LIMIT_US, tempo->dice);
+        m->next_us = t->has_look ? sooner(m->retry_us, regular_us) : m->retry_us;
+    } else {
+        int64_t limit_us = tempo->every_us ? tempo->every_us : RETRY_LIMIT_US;
+        m->retry_us =
+            tempo->now_us + decide_backoff_us(m->failures, RETRY_FIRST_US, limit_us, tempo->dice);
+        m->next_us = m->retry_us;
+    }
+}
+
+enum verdict decide_settle(struct machine *m, const struct tally *t, const struct tempo *tempo)
+{
+    assert(m->is_running);
+    assert((t->status == DECIDE_OK) == (t->fresh_id != NULL));
+    const struct errand e = m->running;
+    enum verdict v = judge(m, t);
+    m->is_running = false;
+    if (v == VERDICT_SUPERSEDED) {
+        m->wants_forced |= e.forced; /* D6 */
+        m->wants_override |= e.override_checks;
+        m->wants_rebuild |= e.rebuilds && *m->active_id;
+        return v;
+    }
+    if (v == VERDICT_CUTOVER) {
+        m->served = m->pending;
+        m->has_pending = false;
+    }
+    if (v == VERDICT_SWAP)
+        put_id(m->previous_id, m->active_id);
+    else if (v == VERDICT_CUTOVER)
+        put_id(m->previous_id, NULL);
+    if (v == VERDICT_SWAP || v == VERDICT_CUTOVER) {
+        put_id(m->active_id, t->fresh_id);
+        put_id(m->quarantined, NULL); /* another id, or it was forced */
+    }
+    if (e.rebuilds && (v == VERDICT_KEEP || v == VERDICT_DISCARD) && *m->active_id)
+        m->wants_rebuild = true; /* what serves is as bad as before */
+    if (e.forced)
+        m->n_answered = e.answers;
+    schedule(m, t, tempo);
+    return v;
+}

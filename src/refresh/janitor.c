@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The last reference to a snapshot is often dropped by an event loop, and unmapping and unlinking a
+ * large file takes milliseconds: so both happen here.
+ *
+ * Threads: a stack under one mutex, which is held for no I/O. Once the thread has ended, whoever
+ * drops a snapshot does the work itself.
+ */
+#include "base/io.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/thread.h"
+#include "refresh/refresh_int.h"
+
+struct janitor {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct snapshot *released; /* linked by ->released */
+    bool stopping;
+    pthread_t thread;
+    bool is_started;
+};
+
+static void bury(struct snapshot *s)
+{
+    struct err err = ERR_INIT;
+    AUTO(mem_free_auto) char *directory =
+        atomic_load(&s->discard) && s->directory ? x_strdup(s->directory) : NULL;
+    snapshot_destroy(s);
+    if (directory && io_remove_tree(directory, &err) != RC_OK)
+        log_event(LOG_WARN, "cache",
+                  "an old snapshot could not be removed; the next start removes it",
+                  LF_STR("error", err.message));
+}
+
+static void *janitor_main(void *arg)
+{
+    struct janitor *j = arg;
+    mutex_lock(&j->lock);
+    while (!j->stopping || j->released) {
+        struct snapshot *s = j->released;
+        if (!s) {
+            cond_wait(&j->changed, &j->lock);
+            continue;
+        }
+        j->released = s->released;
+        mutex_unlock(&j->lock);
+        bury(s);
+        mutex_lock(&j->lock);
+    }
+    mutex_unlock(&j->lock);
+    return NULL;
+}
+
+static void on_release(struct snapshot *s)
+{
+    struct janitor *j = s->owner;
+    mutex_lock(&j->lock);
+    bool taken = j->is_started && !j->stopping;
+    if (taken) {
+        s->released = j->released;
+        j->released = s;
+        cond_signal(&j->changed);
+    }
+    mutex_unlock(&j->lock);
+    if (!taken)
+        bury(s);
+}
+
+void janitor_adopt(struct janitor *j, struct snapshot *s)
+{
+    s->owner = j;
+    s->on_release = on_release;
+}
+
+enum rc janitor_new(struct janitor **ret, struct err *err)
+{
+    struct janitor *j = x_alloc0(sizeof *j);
+    mutex_init(&j->lock);
+    cond_init(&j->changed);
+    j->is_started = true; /* before its thread can look */
+    enum rc rc = thread_start(&j->thread, "janitor", janitor_main, j, err);
+    if (rc != RC_OK) {
+        j->is_started = false;
+        janitor_free(j);
+        return rc;
+    }
+    *ret = j;
+    return RC_OK;
+}
+
+void janitor_free(struct janitor *j)
+{
+    if (!j)
+        return;
+    mutex_lock(&j->lock);
+    j->stopping = true;
+    cond_signal(&j->changed);
+    mutex_unlock(&j->lock);
+    if (j->is_started)
+        thread_join(j->thread);
+    cond_done(&j->changed);
+    mutex_done(&j->lock);
+    mem_free(j);
+}

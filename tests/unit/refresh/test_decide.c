@@ -1,0 +1,580 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The refresh, rollback and reload machine (R-11): rules one by one, then a seeded simulation of a
+ * dataset, its source, its disk and its operators. The simulation keeps its own account of what
+ * each snapshot was built for and which ids were rolled back from, and checks the invariants of
+ * decide.h against it after every event. OFFLOADER_TEST_SEED replays; OFFLOADER_TEST_RUNS says how
+ * many.
+ */
+#include "unit.h"
+
+#include "refresh/decide.h"
+
+#define SECOND INT64_C(1000000)
+
+/* Contract @c, origin @o, build @b: told apart by one byte. */
+static struct contract contract(int c, int o, int b)
+{
+    struct contract k = {{0}, {0}, {0}};
+    k.contract[0] = (uint8_t)c;
+    k.origin[0] = (uint8_t)o;
+    k.build[0] = (uint8_t)(16 * c + b);
+    return k;
+}
+
+static enum verdict settle(struct machine *m, enum decide_status status, const char *fresh,
+                           int64_t now_us)
+{
+    struct tally t = {.status = status, .fresh_id = fresh, .has_look = true};
+    struct tempo tempo = {.now_us = now_us, .every_us = 30 * SECOND, .dice = 0};
+    return decide_settle(m, &t, &tempo);
+}
+
+static void load(struct machine *m, const char *id, bool forced)
+{
+    if (forced)
+        (void)decide_ask(m, false);
+    decide_begin(m, SECOND);
+    (void)settle(m, DECIDE_OK, id, SECOND);
+}
+
+static struct machine served(const char *first, const char *second)
+{
+    struct machine m;
+    struct contract c = contract(1, 1, 1);
+    decide_init(&m, &c, NULL, NULL, NULL);
+    load(&m, first, false);
+    if (second)
+        load(&m, second, false);
+    return m;
+}
+
+/* ---- rules ---- */
+
+static void test_swap_and_rollback(void **state)
+{
+    (void)state;
+    struct machine m = served("a", "b");
+    CHECK_STR("the newest serves", m.active_id, "b");
+    CHECK_STR("one previous is kept", m.previous_id, "a");
+    load(&m, "c", false);
+    CHECK_STR("older ones go", m.previous_id, "b");
+    CHECK("there is a target", decide_rollback(&m));
+    CHECK_STR("the previous serves", m.active_id, "b");
+    CHECK_STR("the left one is quarantined", m.quarantined, "c");
+    CHECK_STR("and no rollback target", m.previous_id, "");
+    CHECK("a second rollback in a row is refused", !decide_rollback(&m));
+    decide_begin(&m, SECOND);
+    CHECK("no automatic refresh takes it again", decide_skips(&m.running, "c"));
+    CHECK("a different one is taken", !decide_skips(&m.running, "d"));
+    (void)settle(&m, DECIDE_OK, "d", SECOND);
+    CHECK_STR("which clears the quarantine", m.quarantined, "");
+    CHECK("and there is a target again", decide_rollback(&m));
+    load(&m, "d", true);
+    CHECK_STR("a forced refresh takes the quarantined id", m.active_id, "d");
+    CHECK_STR("and clears it", m.quarantined, "");
+}
+
+static void test_rebuild_keeps_target_and_quarantine(void **state)
+{
+    (void)state;
+    struct machine m = served("a", "b");
+    (void)decide_ask(&m, false);
+    decide_begin(&m, SECOND);
+    CHECK("forced: the active id is built again", !decide_skips(&m.running, "b"));
+    CHECK_INT("in place", settle(&m, DECIDE_OK, "b", SECOND), VERDICT_REBUILT);
+    CHECK_STR("the target stays", m.previous_id, "a");
+    (void)decide_rollback(&m);
+    decide_rebuild(&m);
+    decide_begin(&m, SECOND);
+    CHECK("a rebuild that nobody forced takes no quarantined id", decide_skips(&m.running, "b"));
+    CHECK("only the active one", !decide_skips(&m.running, "a"));
+    CHECK_INT("in place", settle(&m, DECIDE_OK, "a", SECOND), VERDICT_REBUILT);
+    CHECK_STR("the quarantine stays", m.quarantined, "b");
+}
+
+static void test_rollback_while_an_attempt_runs(void **state)
+{
+    (void)state;
+    struct machine m = served("a", "b");
+    decide_rebuild(&m);
+    decide_begin(&m, SECOND); /* an automatic rebuild of b */
+    (void)decide_rollback(&m);
+    CHECK_INT("b is quarantined meanwhile", settle(&m, DECIDE_OK, "b", SECOND), VERDICT_DISCARD);
+    CHECK_STR("a serves on", m.active_id, "a");
+    m = served("a", "b");
+    (void)decide_ask(&m, false);
+    decide_begin(&m, SECOND);
+    (void)decide_rollback(&m);
+    CHECK_INT("forced is forced", settle(&m, DECIDE_OK, "b", SECOND), VERDICT_SWAP);
+}
+
+static void test_asks_are_joined(void **state)
+{
+    (void)state;
+    struct machine m = served("a", NULL);
+    uint64_t one = decide_ask(&m, false);
+    CHECK_INT("waiting to begin: joined", decide_ask(&m, false), one);
+    decide_begin(&m, SECOND);
+    CHECK_INT("running: joined", decide_ask(&m, false), one);
+    uint64_t two = decide_ask(&m, true);
+    CHECK("an override asks for more than what runs", two > one);
+    (void)settle(&m, DECIDE_REJECTED, NULL, SECOND);
+    CHECK_INT("the first is answered", m.n_answered, one);
+    CHECK("the next is due", decide_is_due(&m, SECOND, false));
+    decide_begin(&m, SECOND);
+    CHECK("with the override", m.running.override_checks);
+    (void)settle(&m, DECIDE_OK, "b", SECOND);
+    CHECK_INT("the second is answered", m.n_answered, two);
+    decide_check(&m);
+    decide_begin(&m, SECOND);
+    uint64_t three = decide_ask(&m, false);
+    (void)settle(&m, DECIDE_OK, "c", SECOND);
+    CHECK("an automatic one may have read an older manifest: not joined", m.n_answered < three);
+    decide_begin(&m, SECOND);
+    (void)decide_ask(&m, false);
+    CHECK("after a joined one a cheap check follows, for what came after it read the source",
+          m.wants_check);
+}
+
+static void test_backoff(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *why;
+        int failures;
+        uint32_t dice;
+        int64_t first, limit, want;
+    } rows[] = {
+        {"the first", 1, 0, SECOND, 30 * SECOND, SECOND},
+        {"doubles", 4, 0, SECOND, 30 * SECOND, 8 * SECOND},
+        {"capped", 6, 0, SECOND, 30 * SECOND, 30 * SECOND},
+        {"capped for good", 1000, 0, SECOND, 30 * SECOND, 30 * SECOND},
+        {"a limit below the first", 1, 0, SECOND, SECOND / 2, SECOND / 2},
+        {"jitter takes up to a quarter away", 1, UINT32_MAX, SECOND, 30 * SECOND, 750004},
+        {"and never passes the limit", 90, UINT32_C(1) << 31, SECOND, 8 * SECOND, 7 * SECOND},
+        {"a day's interval", 60, 0, SECOND, 86400 * SECOND, 86400 * SECOND},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        CHECK_INT(rows[i].why,
+                  decide_backoff_us(rows[i].failures, rows[i].first, rows[i].limit, rows[i].dice),
+                  rows[i].want);
+}
+
+static void test_times(void **state)
+{
+    (void)state;
+    struct machine m = served("a", NULL);
+    CHECK_INT("regular", m.next_us, 31 * SECOND);
+    CHECK("held: nothing by itself", !decide_is_due(&m, 90 * SECOND, true));
+    CHECK_INT("and no timer", decide_wake_us(&m, true), 0);
+    (void)decide_ask(&m, false);
+    CHECK("held: forced goes", decide_is_due(&m, SECOND, true));
+    decide_begin(&m, SECOND);
+    (void)settle(&m, DECIDE_FAILED, NULL, SECOND);
+    CHECK_INT("a failure is retried soon", m.next_us, 2 * SECOND);
+    decide_check(&m);
+    decide_begin(&m, SECOND);
+    CHECK("a check before that may be a cheap look", m.running.uses_look);
+    struct tally untouched = {.status = DECIDE_UNCHANGED, .was_untouched = true, .has_look = true};
+    struct tempo tempo = {.now_us = SECOND, .every_us = 30 * SECOND};
+    (void)decide_settle(&m, &untouched, &tempo);
+    CHECK_INT("which does not put the retry off", m.next_us, 2 * SECOND);
+    decide_begin(&m, 2 * SECOND);
+    CHECK("the retry itself is no cheap look", !m.running.uses_look);
+    (void)settle(&m, DECIDE_REJECTED, NULL, 2 * SECOND);
+    CHECK_INT("what was rejected waits for the interval", m.next_us, 32 * SECOND);
+}
+
+static void test_cutover(void **state)
+{
+    (void)state;
+    struct machine m = served("a", "b");
+    struct contract other = contract(2, 1, 1), third = contract(3, 1, 1), home = contract(1, 1, 1);
+    bool cancels;
+    decide_begin(&m, SECOND);
+    CHECK_INT("another schema waits", decide_reload(&m, &other, &cancels), DECIDE_PEND);
+    CHECK("what runs is of the old contract", cancels);
+    CHECK_INT("and changes nothing", settle(&m, DECIDE_OK, "c", SECOND), VERDICT_SUPERSEDED);
+    CHECK_STR("the old serves on", m.active_id, "b");
+    decide_begin(&m, SECOND);
+    CHECK("built for the new contract, the same id too",
+          m.running.is_cutover && !decide_skips(&m.running, "b"));
+    CHECK_INT("rejected", settle(&m, DECIDE_REJECTED, NULL, SECOND), VERDICT_KEEP);
+    CHECK_INT("tried again in 30 s", m.retry_us, 31 * SECOND);
+    CHECK_INT("a newer revision of the same cutover", decide_reload(&m, &other, &cancels),
+              DECIDE_PEND);
+    CHECK("goes on", !cancels && m.failures == 1);
+    decide_begin(&m, SECOND);
+    CHECK_INT("a third contract supersedes", decide_reload(&m, &third, &cancels), DECIDE_PEND);
+    CHECK("and cancels", cancels);
+    (void)settle(&m, DECIDE_OK, "c", SECOND);
+    decide_begin(&m, SECOND);
+    CHECK_INT("flips", settle(&m, DECIDE_OK, "c", SECOND), VERDICT_CUTOVER);
+    CHECK("to the third", memcmp(&m.served, &third, sizeof third) == 0 && !m.has_pending);
+    CHECK("no rollback target", !decide_rollback(&m));
+    (void)decide_reload(&m, &other, &cancels);
+    decide_begin(&m, SECOND);
+    CHECK_INT("back to what serves", decide_reload(&m, &third, &cancels), DECIDE_SERVE);
+    CHECK("cancels the cutover", cancels && !m.has_pending);
+    CHECK_INT("nothing of it", settle(&m, DECIDE_OK, "d", SECOND), VERDICT_SUPERSEDED);
+    (void)decide_ask(&m, true);
+    decide_begin(&m, SECOND);
+    (void)decide_reload(&m, &home, &cancels);
+    (void)settle(&m, DECIDE_FAILED, NULL, SECOND);
+    CHECK("who asked is answered by the next",
+          m.n_answered < m.n_asked && m.wants_forced && m.wants_override);
+}
+
+static void test_a_failed_rebuild_is_tried_again(void **state)
+{
+    (void)state;
+    struct machine m = served("a", NULL);
+    decide_rebuild(&m);
+    CHECK("at once", decide_is_due(&m, SECOND, false));
+    decide_begin(&m, SECOND);
+    (void)settle(&m, DECIDE_REJECTED, NULL, SECOND);
+    CHECK("not in a tight loop", !decide_is_due(&m, SECOND, false));
+    CHECK("but soon", decide_is_due(&m, 3 * SECOND, false));
+    decide_begin(&m, 3 * SECOND);
+    CHECK("the active id is not skipped", !decide_skips(&m.running, "a"));
+    (void)settle(&m, DECIDE_OK, "a", 3 * SECOND);
+    CHECK("done", !m.wants_rebuild);
+}
+
+/* ---- the simulation ---- */
+
+#define N_IDS 6
+
+struct world {
+    uint64_t dice, seed;
+    int64_t now_us;
+    struct machine m;
+    bool held;
+    /* the source */
+    int source_id, source_contract;
+    enum { SOURCE_GOOD, SOURCE_BAD, SOURCE_DOWN } source_mood;
+    /* the attempt that runs: what it read */
+    int read_id, read_contract, read_mood;
+    bool read_skips;
+    struct contract aim;
+    /* our own account */
+    int active, previous, quarantined; /* ids; -1: none */
+    int active_contract, previous_contract, served_contract;
+    bool forced, rebuilds;
+    int asks_waiting;
+    uint64_t last_ticket;
+    /* the disk: what a restart finds */
+    int disk_active, disk_previous, disk_quarantined, disk_contract;
+    unsigned n_swaps, n_rollbacks, n_cutovers, n_restarts;
+};
+
+static uint64_t roll(struct world *w, uint64_t n)
+{
+    return unit_random(&w->dice) % n;
+}
+
+static void name_of(int id, char ret[16])
+{
+    snprintf(ret, 16, "%s%d", id < 0 ? "" : "s", id);
+    if (id < 0)
+        ret[0] = 0;
+}
+
+static bool is_named(const char *text, int id)
+{
+    char name[16];
+    name_of(id, name);
+    return strcmp(text, name) == 0;
+}
+
+#define HOLDS(w, what)                                                                             \
+    do {                                                                                           \
+        if (!(what))                                                                               \
+            fail_msg("OFFLOADER_TEST_SEED=%llu: does not hold: %s (line %d)",                      \
+                     (unsigned long long)(w)->seed, #what, __LINE__);                              \
+    } while (0)
+
+static void check(struct world *w)
+{
+    const struct machine *m = &w->m;
+    HOLDS(w, is_named(m->active_id, w->active)); /* D2: only we change it, below */
+    HOLDS(w, is_named(m->previous_id, w->previous));
+    HOLDS(w, is_named(m->quarantined, w->quarantined));
+    HOLDS(w, w->active < 0 || w->active_contract == w->served_contract); /* D1 */
+    HOLDS(w, w->previous < 0 || w->previous_contract == w->served_contract);
+    HOLDS(w, m->served.contract[0] == w->served_contract);
+    HOLDS(w, w->active < 0 || w->active != w->quarantined); /* D3 */
+    HOLDS(w,
+          !m->has_pending || (m->pending.contract[0] != m->served.contract[0] && w->active >= 0));
+    HOLDS(w, m->n_answered <= m->n_asked);
+    HOLDS(w, m->is_running || m->n_answered == m->n_asked || m->wants_forced); /* D7 */
+    HOLDS(w, m->failures == 0 || m->retry_us != 0 || m->is_running || m->wants_check);
+}
+
+static void to_disk(struct world *w)
+{
+    w->disk_active = w->active;
+    w->disk_previous = w->previous;
+    w->disk_quarantined = w->quarantined;
+    w->disk_contract = w->served_contract;
+}
+
+static void begin(struct world *w)
+{
+    bool was_forced = w->m.wants_forced;
+    if (w->m.is_running || !decide_is_due(&w->m, w->now_us, w->held))
+        return;
+    decide_begin(&w->m, w->now_us);
+    char name[16];
+    w->forced = was_forced;
+    w->rebuilds = w->m.running.rebuilds;
+    w->aim = w->m.running.is_cutover ? w->m.pending : w->m.served;
+    w->read_id = w->source_id;
+    w->read_contract = w->source_contract;
+    w->read_mood = w->source_mood;
+    name_of(w->source_id, name);
+    w->read_skips = decide_skips(&w->m.running, name);
+}
+
+/* What a dataset of one contract makes of a snapshot of another: rejected. */
+static enum decide_status outcome_of(const struct world *w)
+{
+    if (w->read_mood == SOURCE_DOWN)
+        return DECIDE_FAILED;
+    if (w->read_mood == SOURCE_BAD || w->read_contract != w->aim.contract[0])
+        return DECIDE_REJECTED;
+    return w->read_skips ? DECIDE_UNCHANGED : DECIDE_OK;
+}
+
+static void took_over(struct world *w, enum verdict v)
+{
+    if (v == VERDICT_REBUILT) { /* D5 */
+        HOLDS(w, w->active == w->read_id && w->read_contract == w->served_contract);
+        return;
+    }
+    HOLDS(w, w->forced || w->read_id != w->quarantined); /* D3 */
+    w->previous = v == VERDICT_SWAP ? w->active : -1;    /* D4 */
+    w->previous_contract = w->active_contract;
+    w->active = w->read_id;
+    w->active_contract = w->read_contract;
+    w->quarantined = -1;
+    w->served_contract = v == VERDICT_CUTOVER ? w->aim.contract[0] : w->served_contract;
+    w->n_swaps++;
+    w->n_cutovers += v == VERDICT_CUTOVER;
+}
+
+static void finish(struct world *w)
+{
+    if (!w->m.is_running)
+        return;
+    char name[16];
+    enum decide_status status = outcome_of(w);
+    bool was_superseded = w->m.epoch != w->m.running.epoch;
+    bool index_fails = roll(w, 12) == 0;
+    w->forced = w->m.running.forced;
+    name_of(w->read_id, name);
+    struct tally t = {.status = status,
+                      .fresh_id = status == DECIDE_OK ? name : NULL,
+                      .has_look = status != DECIDE_FAILED};
+    struct tempo tempo = {w->now_us, roll(w, 4) ? 30 * SECOND : 0, (uint32_t)roll(w, UINT32_MAX)};
+    struct machine plan = w->m;
+    enum verdict v = decide_settle(&plan, &t, &tempo);
+    bool takes = v == VERDICT_SWAP || v == VERDICT_REBUILT || v == VERDICT_CUTOVER;
+    if (takes && index_fails) { /* as attempt.c does */
+        plan = w->m;
+        t = (struct tally){.status = DECIDE_FAILED};
+        v = decide_settle(&plan, &t, &tempo);
+        takes = false;
+    }
+    w->m = plan;
+    HOLDS(w, !was_superseded || v == VERDICT_SUPERSEDED); /* D6 */
+    HOLDS(w, !takes || status == DECIDE_OK);              /* D2 */
+    if (takes) {
+        took_over(w, v);
+        to_disk(w);
+    }
+    int64_t limit_us =
+        tempo.every_us > CUTOVER_RETRY_LIMIT_US ? tempo.every_us : CUTOVER_RETRY_LIMIT_US;
+    HOLDS(w, !w->m.next_us || w->m.next_us - w->now_us <= limit_us || v == VERDICT_SUPERSEDED);
+    HOLDS(w, t.status != DECIDE_FAILED || w->m.next_us || v == VERDICT_SUPERSEDED);
+}
+
+static void roll_back(struct world *w)
+{
+    bool there = w->previous >= 0;
+    HOLDS(w, decide_rollback(&w->m) == there);
+    if (!there)
+        return;
+    w->quarantined = w->active;
+    w->active = w->previous;
+    w->active_contract = w->previous_contract;
+    w->previous = -1;
+    w->n_rollbacks++;
+    to_disk(w);
+    HOLDS(w, !decide_rollback(&w->m)); /* D4: not twice in a row */
+}
+
+static void reload(struct world *w)
+{
+    bool cancels;
+    int c = roll(w, 3) ? w->served_contract : 1 + (int)roll(w, 3);
+    struct contract fresh = contract(c, 1 + (int)roll(w, 2), (int)roll(w, 2));
+    enum decide_reload step = decide_reload(&w->m, &fresh, &cancels);
+    HOLDS(w, (step == DECIDE_PEND) == (w->active >= 0 && c != w->served_contract));
+    HOLDS(w, !cancels || w->m.running.epoch != w->m.epoch);
+    if (step == DECIDE_SERVE)
+        w->served_contract = c;
+}
+
+/* A crash at any time: the machine starts from the disk, and everything else is gone. */
+static void restart(struct world *w)
+{
+    char active[16], previous[16], quarantined[16];
+    struct contract c = contract(roll(w, 4) ? w->disk_contract : 1 + (int)roll(w, 3), 1, 0);
+    bool fits =
+        c.contract[0] == w->disk_contract; /* else its fingerprint does not match: a cold start */
+    name_of(fits ? w->disk_active : -1, active);
+    name_of(fits ? w->disk_previous : -1, previous);
+    name_of(w->disk_quarantined, quarantined);
+    decide_init(&w->m, &c, active, previous, quarantined);
+    w->active = fits ? w->disk_active : -1;
+    w->previous = w->active >= 0 ? w->disk_previous : -1;
+    w->quarantined = w->disk_quarantined;
+    w->active_contract = w->previous_contract = w->served_contract = c.contract[0];
+    w->n_restarts++;
+}
+
+static void publish(struct world *w)
+{
+    w->source_id = (int)roll(w, N_IDS);
+    w->source_contract = roll(w, 3)
+                             ? w->m.has_pending ? w->m.pending.contract[0] : w->served_contract
+                             : 1 + (int)roll(w, 3);
+    w->source_mood = roll(w, 5) ? SOURCE_GOOD : roll(w, 2) ? SOURCE_BAD : SOURCE_DOWN;
+}
+
+static void step(struct world *w)
+{
+    switch (roll(w, 16)) {
+    case 0:
+    case 1:
+    case 2:
+        begin(w);
+        break;
+    case 3:
+    case 4:
+    case 5:
+        finish(w);
+        break;
+    case 6:
+    case 7:
+        publish(w);
+        break;
+    case 8:
+        roll_back(w);
+        break;
+    case 9:
+    case 10: {
+        uint64_t ticket = decide_ask(&w->m, roll(w, 4) == 0);
+        HOLDS(w, ticket > w->m.n_answered);
+        break;
+    }
+    case 11:
+        reload(w);
+        break;
+    case 12:
+        decide_check(&w->m);
+        break;
+    case 13:
+        w->held = roll(w, 2);
+        break;
+    case 14:
+        decide_rebuild(&w->m);
+        break;
+    case 15:
+        if (roll(w, 4) == 0)
+            restart(w);
+        break;
+    default:
+        break;
+    }
+    w->now_us += (int64_t)roll(w, 20 * SECOND);
+}
+
+/* A good source and nobody who meddles: everything that was asked is answered and the newest
+ * serves. */
+static void calm_down(struct world *w)
+{
+    w->held = false;
+    for (int i = 0; i < 200; i++) {
+        w->source_mood = SOURCE_GOOD;
+        w->source_contract = w->m.has_pending ? w->m.pending.contract[0] : w->served_contract;
+        w->source_id = w->quarantined == 0 ? 1 : 0;
+        w->now_us += 60 * SECOND;
+        begin(w);
+        finish(w);
+        check(w);
+    }
+    HOLDS(w, w->m.n_answered == w->m.n_asked);
+    HOLDS(w, !w->m.has_pending && !w->m.wants_rebuild);
+}
+
+static void run(uint64_t seed, struct world *sum)
+{
+    struct world w = {.seed = seed,
+                      .dice = seed * UINT64_C(0x9e3779b97f4a7c15) + 1,
+                      .now_us = SECOND,
+                      .active = -1,
+                      .previous = -1,
+                      .quarantined = -1,
+                      .disk_active = -1,
+                      .disk_previous = -1,
+                      .disk_quarantined = -1,
+                      .disk_contract = 1,
+                      .served_contract = 1,
+                      .source_contract = 1};
+    struct contract first = contract(1, 1, 0);
+    decide_init(&w.m, &first, NULL, NULL, NULL);
+    for (int i = 0; i < 400; i++) {
+        step(&w);
+        check(&w);
+    }
+    decide_check(&w.m);
+    calm_down(&w);
+    sum->n_swaps += w.n_swaps;
+    sum->n_rollbacks += w.n_rollbacks;
+    sum->n_cutovers += w.n_cutovers;
+    sum->n_restarts += w.n_restarts;
+}
+
+static void test_simulation(void **state)
+{
+    (void)state;
+    const char *runs = getenv("OFFLOADER_TEST_RUNS"), *one = getenv("OFFLOADER_TEST_SEED");
+    uint64_t n = one ? 1 : runs ? strtoull(runs, NULL, 10) : 2000;
+    uint64_t first = unit_seed(1);
+    struct world sum = {0};
+    for (uint64_t i = 0; i < n; i++)
+        run(first + i, &sum);
+    printf("%llu seeds of 400 events: %u swaps, %u of them cutovers, %u rollbacks, %u restarts\n",
+           (unsigned long long)n, sum.n_swaps, sum.n_cutovers, sum.n_rollbacks, sum.n_restarts);
+    CHECK("every kind of event happened",
+          one || (sum.n_cutovers && sum.n_rollbacks && sum.n_restarts));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_swap_and_rollback),
+        cmocka_unit_test(test_rebuild_keeps_target_and_quarantine),
+        cmocka_unit_test(test_rollback_while_an_attempt_runs),
+        cmocka_unit_test(test_asks_are_joined),
+        cmocka_unit_test(test_backoff),
+        cmocka_unit_test(test_times),
+        cmocka_unit_test(test_cutover),
+        cmocka_unit_test(test_a_failed_rebuild_is_tried_again),
+        cmocka_unit_test(test_simulation),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
