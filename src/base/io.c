@@ -16,6 +16,7 @@
 #include "base/mem.h"
 
 #define COPY_BYTES (256u * 1024)
+#define READ_BYTES (64u * 1024)
 
 void fd_auto(int *fd)
 {
@@ -130,23 +131,22 @@ enum rc io_read_file(const char *path, struct buf *ret, struct err *err)
     if (!S_ISREG(st.st_mode))
         return err_set(err, RC_INVALID, "'%s' is not a regular file", path);
     for (;;) {
-        if (!buf_reserve(ret, 4096)) {
-            if (ret->failed == BUF_NO_MEMORY)
-                return err_set(err, RC_NO_MEMORY, "out of memory while reading '%s'", path);
-            if (ret->limit_bytes - ret->n == 0 || (uint64_t)st.st_size > ret->limit_bytes)
-                return err_set(err, RC_LIMIT, "'%s' is larger than %zu bytes", path,
-                               ret->limit_bytes);
-            ret->failed = BUF_FINE;
-            if (!buf_reserve(ret, ret->limit_bytes - ret->n))
-                return err_set(err, RC_NO_MEMORY, "out of memory while reading '%s'", path);
-        }
-        ssize_t got = read(fd, ret->p + ret->n, ret->capacity - ret->n);
+        char beyond; /* at the limit one byte more tells whether the file ends there */
+        bool full = ret->n == ret->limit_bytes;
+        size_t room = full ? 1 : ret->limit_bytes - ret->n;
+        if (room > READ_BYTES)
+            room = READ_BYTES;
+        if (!full && !buf_reserve(ret, room))
+            return err_set(err, RC_NO_MEMORY, "out of memory while reading '%s'", path);
+        ssize_t got = read(fd, full ? &beyond : ret->p + ret->n, room);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
             return err_set_errno(err, RC_IO, errno, "cannot read '%s'", path);
         if (got == 0)
             return RC_OK;
+        if (full)
+            return err_set(err, RC_LIMIT, "'%s' is larger than %zu bytes", path, ret->limit_bytes);
         ret->n += (size_t)got;
     }
 }

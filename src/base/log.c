@@ -101,6 +101,33 @@ static void put_field(struct buf *b, const struct log_field *f)
     }
 }
 
+static void put_line(struct buf *b, enum log_level level, const char *event, const char *message,
+                     const struct log_field *fields, size_t n_fields)
+{
+    char at[RFC3339_TEXT_BYTES];
+    struct str time_text = {at, format_rfc3339(at, wall_us())};
+    const struct log_field head[] = {LF_STR("level", level_names[level]), LF_STR("event", event),
+                                     LF_STR("message", message)};
+    if (line_format == LOG_FORMAT_JSON) {
+        buf_put_literal(b, "{\"time\":");
+        put_quoted(b, time_text);
+    } else {
+        buf_put_str(b, time_text);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(head); i++)
+        put_field(b, &head[i]);
+    if (release_label) {
+        const struct log_field release = LF_STR("release", release_label);
+        put_field(b, &release);
+    }
+    for (size_t i = 0; i < n_fields; i++)
+        if (fields[i].key)
+            put_field(b, &fields[i]);
+    if (line_format == LOG_FORMAT_JSON)
+        buf_putc(b, '}');
+    buf_putc(b, '\n');
+}
+
 void log_write(enum log_level level, const char *event, const char *message,
                const struct log_field *fields, size_t n_fields)
 {
@@ -108,30 +135,13 @@ void log_write(enum log_level level, const char *event, const char *message,
         return;
     struct buf line;
     buf_init(&line, LIMIT_LOG_LINE_BYTES);
-    char at[RFC3339_TEXT_BYTES];
-    struct str time_text = {at, format_rfc3339(at, wall_us())};
-    const struct log_field head[] = {LF_STR("level", level_names[level]), LF_STR("event", event),
-                                     LF_STR("message", message)};
-    if (line_format == LOG_FORMAT_JSON) {
-        buf_put_literal(&line, "{\"time\":");
-        put_quoted(&line, time_text);
-    } else {
-        buf_put_str(&line, time_text);
+    put_line(&line, level, event, message, fields, n_fields);
+    if (line.failed) { /* half a line would break whoever reads it */
+        buf_reset(&line);
+        put_line(&line, level, event, "(the rest of this line is too long to log)", NULL, 0);
     }
-    for (size_t i = 0; i < ARRAY_LEN(head); i++)
-        put_field(&line, &head[i]);
-    if (release_label) {
-        const struct log_field release = LF_STR("release", release_label);
-        put_field(&line, &release);
-    }
-    for (size_t i = 0; i < n_fields; i++)
-        if (fields[i].key)
-            put_field(&line, &fields[i]);
-    if (line_format == LOG_FORMAT_JSON)
-        buf_putc(&line, '}');
     if (redact_line && line.n > 0)
         line.n = redact_line(line.p, line.n);
-    buf_putc(&line, '\n');
     ssize_t done;
     do
         done = write(STDERR_FILENO, line.p, line.n);

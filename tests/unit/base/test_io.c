@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Files: whole transfers, durable replacement, trees, locks, and how each failure is named. */
+#include "unit.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+
+static char *directory;
+
+static int make_directory(void **state)
+{
+    (void)state;
+    directory = unit_directory();
+    return 0;
+}
+
+static int remove_directory(void **state)
+{
+    (void)state;
+    unit_remove(directory);
+    return 0;
+}
+
+/* Owned path inside the scratch directory. */
+static char *at(const char *name)
+{
+    return path_join(directory, name);
+}
+
+static void test_write_and_read(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    AUTO(mem_free_auto) char *path = at("file");
+    AUTO(mem_free_auto) char *absent = at("absent");
+    CHECK_OK("new", io_write_file(path, "one", 3, 0640, &err), &err);
+    CHECK_OK("replaced", io_write_file(path, "twotwo", 6, 0640, &err), &err);
+    struct stat st;
+    CHECK_OK("there", io_stat(path, &st, &err), &err);
+    CHECK_INT("its mode", st.st_mode & 0777, 0640);
+    char **names = NULL;
+    size_t n = 0;
+    CHECK_OK("listed", io_list_dir(directory, &names, &n, &err), &err);
+    CHECK_INT("no temporary file stays", n, 1);
+    io_free_names(names, n);
+
+    struct buf b;
+    buf_init(&b, 6);
+    CHECK_OK("a file of exactly the limit", io_read_file(path, &b, &err), &err);
+    CHECK_STR("its bytes", buf_cstr(&b), "twotwo");
+    buf_done(&b);
+    buf_init(&b, 5);
+    CHECK_INT("one byte more", io_read_file(path, &b, &err), RC_LIMIT);
+    buf_done(&b);
+    buf_init(&b, 100);
+    CHECK_INT("absent", io_read_file(absent, &b, &err), RC_NOT_FOUND);
+    CHECK_INT("a directory is no file", io_read_file(directory, &b, &err), RC_INVALID);
+    AUTO(mem_free_auto) char *fifo = at("fifo");
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    CHECK_INT("a pipe does not hang", io_read_file(fifo, &b, &err), RC_INVALID);
+    buf_done(&b);
+    uint8_t digest[32], want[32];
+    uint64_t bytes = 0;
+    CHECK_OK("digest", io_sha256_file(path, digest, &bytes, &err), &err);
+    sha256("twotwo", 6, want);
+    CHECK("digest and size", bytes == 6 && memcmp(digest, want, 32) == 0);
+}
+
+static void test_durable_replacement_fails_whole(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    AUTO(mem_free_auto) char *path = at("no/such/dir/file");
+    CHECK_INT("no directory", io_write_file(path, "x", 1, 0600, &err), RC_NOT_FOUND);
+    AUTO(mem_free_auto) char *taken = at("taken");
+    AUTO(mem_free_auto) char *inside = at("taken/inside");
+    CHECK_OK("a directory in its place", io_mkdir_all(inside, 0700, &err), &err);
+    CHECK_INT("cannot replace it", io_write_file(taken, "x", 1, 0600, &err), RC_IO);
+    CHECK("the message names the file", strstr(err.message, "taken") != NULL);
+    char **names = NULL;
+    size_t n = 0;
+    CHECK_OK("listed", io_list_dir(directory, &names, &n, &err), &err);
+    CHECK_INT("the temporary file is gone", n, 1);
+    io_free_names(names, n);
+}
+
+static void test_at_places(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    AUTO(mem_free_auto) char *path = at("file");
+    AUTO(fd_auto) int fd = -1;
+    CHECK_OK("opened", io_open(path, O_RDWR | O_CREAT, 0600, &fd, &err), &err);
+    CHECK_OK("written", io_write_all(fd, "0123456789", 10, path, &err), &err);
+    CHECK_OK("in the middle", io_pwrite_all(fd, "abc", 3, 4, path, &err), &err);
+    char got[11] = {0};
+    CHECK_OK("read", io_pread_all(fd, got, 10, 0, path, &err), &err);
+    CHECK_STR("bytes", got, "0123abc789");
+    CHECK_INT("past the end is corrupt", io_pread_all(fd, got, 10, 1, path, &err), RC_CORRUPT);
+    CHECK_OK("durable", io_fsync(fd, path, &err), &err);
+    CHECK_OK("its directory too", io_fsync_dir(directory, &err), &err);
+    CHECK("a child does not inherit it", fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    uint64_t bytes = 0;
+    CHECK_OK("free space", io_free_bytes(directory, &bytes, &err), &err);
+}
+
+static void test_trees(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    AUTO(mem_free_auto) char *tree = at("tree");
+    AUTO(mem_free_auto) char *deep = at("tree/a/b/c");
+    AUTO(mem_free_auto) char *file = at("tree/a/file");
+    AUTO(mem_free_auto) char *outside = at("outside");
+    AUTO(mem_free_auto) char *kept = at("outside/kept");
+    AUTO(mem_free_auto) char *link = at("tree/link");
+    CHECK_OK("made", io_mkdir_all(deep, 0700, &err), &err);
+    CHECK_OK("again", io_mkdir_all(deep, 0700, &err), &err);
+    CHECK_OK("a file", io_write_file(file, "x", 1, 0600, &err), &err);
+    AUTO(mem_free_auto) char *through = at("tree/a/file/dir");
+    CHECK_INT("through a file", io_mkdir_all(through, 0700, &err), RC_IO);
+    CHECK_OK("outside", io_mkdir_all(outside, 0700, &err), &err);
+    CHECK_OK("kept", io_write_file(kept, "x", 1, 0600, &err), &err);
+    assert_int_equal(symlink(outside, link), 0);
+    CHECK_OK("removed", io_remove_tree(tree, &err), &err);
+    struct stat st;
+    CHECK_INT("gone", io_stat(tree, &st, &err), RC_NOT_FOUND);
+    CHECK_OK("the link's target stays", io_stat(kept, &st, &err), &err);
+    CHECK_OK("a missing tree is fine", io_remove_tree(tree, &err), &err);
+    CHECK_OK("a file is a tree", io_remove_tree(kept, &err), &err);
+    char **names = NULL;
+    size_t n = 9;
+    CHECK_OK("an empty directory", io_list_dir(outside, &names, &n, &err), &err);
+    CHECK_INT("has no names", n, 0);
+    io_free_names(names, n);
+    CHECK_INT("a missing one", io_list_dir(tree, &names, &n, &err), RC_NOT_FOUND);
+}
+
+static void test_lock(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    AUTO(mem_free_auto) char *path = at("lock");
+    int fd = -1, second = -1;
+    CHECK_OK("taken", io_lock_file(path, &fd, &err), &err);
+    CHECK_INT("busy", io_lock_file(path, &second, &err), RC_BUSY);
+    CHECK("says what to do", strstr(err.message, "another directory") != NULL);
+    close(fd);
+    CHECK_OK("free again", io_lock_file(path, &second, &err), &err);
+    close(second);
+}
+
+static void test_paths(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *why, *a, *b, *joined;
+    } rows[] = {
+        {"one slash between", "/a", "b", "/a/b"}, {"not two", "/a/", "b", "/a/b"},
+        {"absolute wins", "/a", "/b", "/b"},      {"root", "/", "b", "/b"},
+        {"nothing before", "", "b", "/b"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows) - 1; i++) {
+        AUTO(mem_free_auto) char *got = path_join(rows[i].a, rows[i].b);
+        CHECK_STR(rows[i].why, got, rows[i].joined);
+    }
+    AUTO(mem_free_auto) char *target = at("target");
+    AUTO(mem_free_auto) char *link = at("link");
+    struct err err = ERR_INIT;
+    CHECK_OK("a file", io_write_file(target, "x", 1, 0600, &err), &err);
+    assert_int_equal(symlink("target", link), 0);
+    AUTO(mem_free_auto) char *real = path_real(link);
+    AUTO(mem_free_auto) char *expected = path_real(target);
+    CHECK_STR("links are followed", real, expected);
+    AUTO(mem_free_auto) char *absent = at("absent");
+    CHECK("an absent file has no real path", path_real(absent) == NULL);
+}
+
+int main(void)
+{
+#define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
+    const struct CMUnitTest tests[] = {
+        IN_DIRECTORY(test_write_and_read), IN_DIRECTORY(test_durable_replacement_fails_whole),
+        IN_DIRECTORY(test_at_places),      IN_DIRECTORY(test_trees),
+        IN_DIRECTORY(test_lock),           IN_DIRECTORY(test_paths),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
