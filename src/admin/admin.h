@@ -17,6 +17,7 @@ struct admin_options {
     struct refresh *refresh;
     struct pool *pool;
     struct cache *cache;
+    struct engine *engine;
     struct http_server *const *api_server; /* set before the admin port opens */
     const _Atomic bool *draining;
     const char *token;   /* NULL: guarded routes refuse. Borrowed for good. */

@@ -115,8 +115,10 @@ static bool process_gauge(struct admin *a, enum metric m, double *ret)
     uint64_t n = 0;
     pool_gauges(a->options.pool, &pool);
     cache_stats(a->options.cache, &cache);
-    if (m == METRIC_up || m == METRIC_duckdb_up)
+    if (m == METRIC_up)
         *ret = 1;
+    else if (m == METRIC_duckdb_up)
+        *ret = engine_is_up(a->options.engine);
     else if (m == METRIC_ready)
         *ret = refresh_is_ready(a->options.refresh) && !atomic_load(a->options.draining);
     else if (m == METRIC_pool_connections)

@@ -45,7 +45,7 @@ struct daemon {
     struct admin *admin;
     struct http_server *api, *admin_server;
     _Atomic bool draining;
-    char *temp_directory;
+    char *temp_directory, *remote_directory;
     struct watchdog *watchdog; /* NULL: none asked for */
 };
 
@@ -120,9 +120,11 @@ static enum rc make_serving(struct daemon *d, struct err *err)
         .queue_timeout_us = s->queue_timeout_ms * 1000,
     };
     struct engine_options engine = {
-        .threads = 1,
-        .memory_bytes = s->duckdb_memory_bytes / 2 / (uint64_t)s->remote_scan_concurrency,
+        .n_connections = (int)s->pool_size,
+        .memory_bytes = s->duckdb_memory_bytes / 2,
         .temp_directory = d->temp_directory,
+        .cache_directory = d->remote_directory,
+        .cache_bytes = s->remote_cache_bytes,
     };
     d->live = live_new(on_publish, d);
     d->cache = cache_new(&cache);
@@ -173,6 +175,7 @@ static enum rc make_refresh(struct daemon *d, struct project *project, struct er
         .serve = d->serve,
         .pool = d->pool,
         .cache = d->cache,
+        .engine = d->engine,
         .api_server = &d->api,
         .draining = &d->draining,
         .token = s->admin_token,
@@ -363,6 +366,7 @@ static void stop(struct daemon *d)
     engine_free(d->engine);
     cache_free(d->cache);
     mem_free(d->temp_directory);
+    mem_free(d->remote_directory);
 }
 
 int daemon_run(const struct daemon_options *options)
@@ -373,6 +377,7 @@ int daemon_run(const struct daemon_options *options)
     d.options = options;
     d.settings = options->settings;
     d.temp_directory = path_join(d.settings->cache_dir, "temporary");
+    d.remote_directory = path_join(d.settings->cache_dir, "remote");
     log_configure(d.settings->log_level, d.settings->log_format);
     log_set_release(d.settings->release);
     metrics_init(d.settings->release);

@@ -54,7 +54,8 @@ static int ingest_main(struct str text)
         rc = ingest_run(&g, &err);
     if (rc != RC_OK)
         say_error(&err);
-    /* The process ends here and the system takes its memory: DuckDB's tidy shutdown only costs time. */
+    /* The process ends here and the system takes its memory: DuckDB's tidy shutdown only costs
+     * time. */
     return rc == RC_OK ? 0 : 1;
 }
 
@@ -64,11 +65,13 @@ int offloader_engine_main(int argc, char **argv)
     struct err err = ERR_INIT;
     if (argc == 4 && strcmp(argv[1], "__describe") == 0)
         return describe_main(argv[2], argv[3]);
+    if (strcmp(argv[1], "__query") == 0)
+        return query_main(argc, argv);
     buf_init(&job, LIMIT_JOB_BYTES);
     if (read_stdin(&job, &err) != RC_OK) {
         say_error(&err);
         return 1;
     }
     struct str text = {job.p, job.n};
-    return strcmp(argv[1], "__inspect") == 0 ? inspect_main(text) : ingest_main(text);
+    return ingest_main(text);
 }

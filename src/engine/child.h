@@ -12,7 +12,8 @@ struct ingest {
     struct child_job job;
     duckdb_database database;
     duckdb_connection connection;
-    uint64_t *file_rows;      /* rows found in each file */
+    const char *table;   /* that csv_load() appends to */
+    uint64_t *file_rows; /* rows found in each file */
     uint64_t *file_sizes;
     uint8_t (*file_hashes)[32];
     uint64_t rows_done, bytes_done;
@@ -33,8 +34,9 @@ MUST_CHECK enum rc sql_run(duckdb_connection c, struct err *err, const char *for
 /* First column of the first row as a number; *ret_any false when there is no row or it is NULL. */
 MUST_CHECK enum rc sql_number(duckdb_connection c, const char *sql, bool *ret_any, int64_t *ret,
                               struct err *err);
-void sql_put_name(struct buf *b, const char *name);  /* "quoted" */
-void sql_put_text(struct buf *b, const char *text);  /* 'quoted' */
+const char *sql_type(enum column_type t);           /* JSON is VARCHAR */
+void sql_put_name(struct buf *b, const char *name); /* "quoted" */
+void sql_put_text(struct buf *b, const char *text); /* 'quoted' */
 
 /* ---- parquet.c ---- */
 /*
@@ -42,19 +44,22 @@ void sql_put_text(struct buf *b, const char *text);  /* 'quoted' */
  * expressions that read each contract column in the contract's type (JSON as text to be minified).
  * Findings in @err: unreadable_file, schema_data_mismatch.
  */
-MUST_CHECK enum rc parquet_check(struct ingest *g, size_t file, struct buf *select, struct err *err);
+MUST_CHECK enum rc parquet_check(struct ingest *g, size_t file, struct buf *select,
+                                 struct err *err);
 MUST_CHECK enum rc parquet_check_values(struct ingest *g, size_t file, struct err *err);
 MUST_CHECK enum rc parquet_count(struct ingest *g, size_t file, uint64_t *ret, struct err *err);
 void parquet_put_source(struct buf *b, const char *path);
 
 /* ---- csv_load.c ---- */
-/* Appends all rows of CSV file @file to the table `rows`. */
+/* Makes the table g->table: the contract's columns and `ord`. */
+MUST_CHECK enum rc csv_create_table(struct ingest *g, struct err *err);
+/* Appends all rows of CSV file @file to it. */
 MUST_CHECK enum rc csv_load(struct ingest *g, size_t file, struct err *err);
 
-/* ---- ingest.c, inspect.c ---- */
+/* ---- ingest.c, describe.c, query_host.c ---- */
 MUST_CHECK enum rc ingest_run(struct ingest *g, struct err *err);
 void ingest_progress(struct ingest *g, bool now);
-int inspect_main(struct str job_text);
+int query_main(int argc, char **argv);
 int describe_main(const char *path, const char *format);
 void child_say(struct buf *line); /* a line on stdout */
 

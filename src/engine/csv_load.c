@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A CSV file into the table `rows`: our own reader, the grammar of params for values, DuckDB's
+ * A CSV file into a table: our own reader, the grammar of params for values, DuckDB's
  * appender for the rows. Values become the declared type first and the contract's after it.
  */
 #include <errno.h>
@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/timeutil.h"
+#include "engine/bridge.h"
 #include "engine/child.h"
 #include "engine/csv_reader.h"
 
@@ -27,12 +28,28 @@ struct csv_file {
     idx_t n_in_chunk, chunk_capacity;
     struct buf json;
     uint64_t n_rows;
+    uint64_t bridged_at; /* bytes read of a bridged file */
 };
+
+/* A query's: the server reads the file. */
+static long read_bridged(struct csv_file *f, void *p, size_t n)
+{
+    uint64_t left = f->file->size_bytes - f->bridged_at;
+    size_t some = n < left ? n : (size_t)left;
+    if (some && !bridge_read(f->file->source, (uint32_t)f->index, f->bridged_at, p, some)) {
+        errno = EIO;
+        return -1;
+    }
+    f->bridged_at += some;
+    return (long)some;
+}
 
 static long read_bytes(void *arg, void *p, size_t n)
 {
     struct csv_file *f = arg;
     ssize_t got;
+    if (f->file->is_bridged)
+        return read_bridged(f, p, n);
     do
         got = read(f->fd, p, n);
     while (got < 0 && errno == EINTR);
@@ -57,7 +74,8 @@ static enum rc read_header(struct csv_file *f, struct err *err)
     if (rc != RC_OK)
         return err_prefix(err, "%s", f->file->shown_as);
     if (!more)
-        return err_set_code(err, RC_INVALID, "schema_data_mismatch", "%s: has no header", f->file->shown_as);
+        return err_set_code(err, RC_INVALID, "schema_data_mismatch", "%s: has no header",
+                            f->file->shown_as);
     f->declared_of = x_array0(f->reader.n_fields, sizeof *f->declared_of);
     f->contract_of = x_array0(f->reader.n_fields, sizeof *f->contract_of);
     for (size_t i = 0; i < f->reader.n_fields; i++) {
@@ -77,7 +95,8 @@ static enum rc read_header(struct csv_file *f, struct err *err)
 
 /* ---- values ---- */
 
-static enum rc refuse_value(const struct csv_file *f, int declared, enum column_type type, struct err *err)
+static enum rc refuse_value(const struct csv_file *f, int declared, enum column_type type,
+                            struct err *err)
 {
     return err_set_code(err, RC_INVALID, "cast_failed",
                         "%s: column `%s`, data row %llu: the value is no %s", f->file->shown_as,
@@ -169,9 +188,9 @@ static enum rc put_row(struct csv_file *f, struct err *err)
     const struct child_job *j = &f->g->job;
     if (f->reader.n_fields != j->declared.n_columns)
         return err_set_code(err, RC_INVALID, "unreadable_file",
-                            "%s: data row %llu has %zu fields, the header has %zu", f->file->shown_as,
-                            (unsigned long long)f->n_rows + 1, f->reader.n_fields,
-                            j->declared.n_columns);
+                            "%s: data row %llu has %zu fields, the header has %zu",
+                            f->file->shown_as, (unsigned long long)f->n_rows + 1,
+                            f->reader.n_fields, j->declared.n_columns);
     for (size_t i = 0; i < f->reader.n_fields; i++) {
         const struct csv_field *field = &f->reader.fields[i];
         enum column_type declared = j->declared.columns[f->declared_of[i]].type;
@@ -218,7 +237,7 @@ static enum rc open_appender(struct csv_file *f, struct err *err)
     const struct schema *contract = &f->g->job.contract;
     AUTO(mem_free_auto) duckdb_logical_type *logical =
         x_array0(contract->n_columns + 1, sizeof *logical);
-    if (duckdb_appender_create(f->g->connection, NULL, "rows", &f->appender) != DuckDBSuccess)
+    if (duckdb_appender_create(f->g->connection, NULL, f->g->table, &f->appender) != DuckDBSuccess)
         return err_set(err, RC_IO, "DuckDB: %.400s", duckdb_appender_error(f->appender));
     for (size_t i = 0; i < contract->n_columns; i++)
         logical[i] = duckdb_create_logical_type(types[contract->columns[i].type]);
@@ -251,12 +270,26 @@ static enum rc load_rows(struct csv_file *f, struct err *err)
     return rc;
 }
 
+enum rc csv_create_table(struct ingest *g, struct err *err)
+{
+    struct buf columns;
+    buf_init(&columns, SIZE_MAX);
+    for (size_t i = 0; i < g->job.contract.n_columns; i++)
+        buf_printf(&columns, "c%zu %s, ", i, sql_type(g->job.contract.columns[i].type));
+    enum rc rc =
+        sql_run(g->connection, err, "CREATE TABLE %s(%sord BIGINT)", g->table, buf_cstr(&columns));
+    buf_done(&columns);
+    return rc;
+}
+
 enum rc csv_load(struct ingest *g, size_t file, struct err *err)
 {
     struct csv_file f = {.g = g, .file = &g->job.files[file], .index = file, .fd = -1};
     csv_reader_init(&f.reader, read_bytes, &f);
     buf_init(&f.json, LIMIT_CSV_RECORD_BYTES);
-    enum rc rc = io_open(f.file->path, O_RDONLY | O_CLOEXEC, 0, &f.fd, err);
+    enum rc rc = RC_OK;
+    if (!f.file->is_bridged)
+        rc = io_open(f.file->path, O_RDONLY | O_CLOEXEC, 0, &f.fd, err);
     if (rc == RC_OK)
         rc = read_header(&f, err);
     if (rc == RC_OK)

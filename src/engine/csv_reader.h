@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A strict RFC 4180 reader: UTF-8 with an optional byte order mark, records of one length, CRLF or LF.
- * An unquoted empty field is NULL, `""` is empty text. Pure over a callback that gives bytes.
+ * A strict RFC 4180 reader: UTF-8 with an optional byte order mark, records of one length, CRLF or
+ * LF. An unquoted empty field is NULL, `""` is empty text. Pure over a callback that gives bytes.
  */
 #ifndef OFFLOADER_ENGINE_CSV_READER_H
 #define OFFLOADER_ENGINE_CSV_READER_H
@@ -16,7 +16,7 @@
 struct csv_field {
     struct str text; /* decoded; valid until the next record */
     bool is_null;
-    bool is_decoded;   /* its text was copied into the reader's text buffer, at decoded_at */
+    bool is_decoded; /* its text was copied into the reader's text buffer, at decoded_at */
     size_t decoded_at;
 };
 
@@ -24,8 +24,8 @@ struct csv_reader {
     /* Up to @n bytes into @p; 0 at the end, -1 on failure (errno). */
     long (*read)(void *arg, void *p, size_t n);
     void *arg;
-    struct buf raw;  /* bytes read and not consumed */
-    size_t at;       /* consumed of raw */
+    struct buf raw; /* bytes read and not consumed */
+    size_t at;      /* consumed of raw */
     bool at_end, began;
     struct buf text; /* of the record's quoted fields with doubled quotes */
     struct csv_field *fields;
@@ -36,8 +36,8 @@ struct csv_reader {
 void csv_reader_init(struct csv_reader *r, long (*read)(void *arg, void *p, size_t n), void *arg);
 void csv_reader_done(struct csv_reader *r);
 /*
- * The next record into r->fields. *ret_more false at the end. RC_INVALID with code unreadable_file for
- * what is not CSV; the message names the data row (1 is the first after the header).
+ * The next record into r->fields. *ret_more false at the end. RC_INVALID with code unreadable_file
+ * for what is not CSV; the message names the data row (1 is the first after the header).
  */
 MUST_CHECK enum rc csv_reader_next(struct csv_reader *r, bool *ret_more, struct err *err);
 

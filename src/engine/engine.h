@@ -30,9 +30,11 @@ struct ingest_job {
     const struct dataset *dataset;
     const struct manifest *manifest;
     const char *const *local_paths; /* per file: where its bytes are on this disk */
-    const char *target_directory;   /* exists, empty; data.store (or data.duckdb) is written into it */
-    const char *temp_directory;     /* exists; spill space */
-    const char *active_directory;   /* directory of the active snapshot for min_tenant_ratio, or NULL */
+    const char
+        *target_directory;      /* exists, empty; data.store (or data.duckdb) is written into it */
+    const char *temp_directory; /* exists; spill space */
+    const char
+        *active_directory; /* directory of the active snapshot for min_tenant_ratio, or NULL */
     struct ingest_limits limits;
     /* On the calling thread, a few times a second. NULL: none. */
     void (*on_progress)(void *arg, const struct ingest_progress *progress);
@@ -44,7 +46,7 @@ struct ingest_report { /* owned; ingest_report_done */
     uint64_t n_rows, store_bytes;
     uint64_t n_tenants, n_tenants_kept; /* kept: of the active snapshot's that are present */
     uint64_t n_tenants_active;
-    uint64_t *column_nulls;     /* per contract column */
+    uint64_t *column_nulls;      /* per contract column */
     uint64_t *unique_duplicates; /* per checks.unique: rows beyond the first of each key */
     uint64_t n_decimals_rounded, n_nanoseconds_cut;
     uint8_t (*file_hashes)[32]; /* per file */
@@ -54,8 +56,8 @@ struct ingest_report { /* owned; ingest_report_done */
 
 /*
  * Blocks until the child is done. Data at fault: RC_INVALID with a contract code (cast_failed,
- * row_count_mismatch, size_mismatch, checksum_mismatch, schema_data_mismatch, unreadable_file) naming
- * file, column and data row. Child crashed, killed, stalled, disk full: RC_IO / RC_TIMEOUT.
+ * row_count_mismatch, size_mismatch, checksum_mismatch, schema_data_mismatch, unreadable_file)
+ * naming file, column and data row. Child crashed, killed, stalled, disk full: RC_IO / RC_TIMEOUT.
  */
 MUST_CHECK enum rc engine_ingest(const struct ingest_job *job, struct ingest_report *ret,
                                  struct err *err);
@@ -100,36 +102,47 @@ struct engine_source {
     struct schema declared; /* the manifest's */
     bool is_exact;
 };
-/* @local_paths[i] NULL: the file is read where it is, at m->files[i].location, pinned by its etag and
- * with its size_bytes. */
+/* @local_paths[i] NULL: the file is read where it is, at m->files[i].location, pinned by its etag
+ * and with its size_bytes. */
 struct engine_source *engine_source_new(const struct manifest *m, const char *const *local_paths);
 /* Empty files for the caller to fill in: a source read back from disk. */
 struct engine_source *engine_source_alloc(size_t n_files);
 void engine_source_free(struct engine_source *s);
 
+/*
+ * A few query processes, sandboxed, started when first needed and replaced when they break. They
+ * open no file and no connection: ranges of the snapshot's files are read here, for remote files
+ * through
+ * @reader and a block cache on disk.
+ */
 struct engine_options {
-    int threads;
-    uint64_t memory_bytes;
-    const char *temp_directory; /* borrowed for good */
+    int n_connections;           /* queries at a time; 0: 1 */
+    uint64_t memory_bytes;       /* of all query processes together; 0: DuckDB's own limit */
+    const char *temp_directory;  /* spill space; NULL: none; borrowed */
+    const char *cache_directory; /* of the block cache; NULL: none; borrowed */
+    uint64_t cache_bytes;
+    struct engine_reader reader;
 };
 struct engine; /* thread-safe */
 struct engine *engine_new(const struct engine_options *options);
-void engine_free(struct engine *e);
+void engine_free(struct engine *e); /* no query runs; ends the processes */
 /*
- * Runs on the calling worker thread. A child process reads the rows that the filters let through, and
- * only the columns the query needs, into a serving store of its own in a temporary directory; the
- * query then runs on that. So both executors answer with the same code, and the filters - the tenant's
- * among them - are applied here once more, whatever the child did. A crash of the child is tried once
- * more, then RC_IO.
+ * Runs on the calling worker thread, which also reads the ranges its query asks for. Texts of
+ * ret->last are kept in @keep (empty; owned by the caller). The process is asked to stop when
+ * @control says so, and killed when it does not. A process that breaks is replaced and the query
+ * run once more: rows that the sink has are not given again, for the order is total. Errors:
+ * RC_TIMEOUT, RC_CANCELLED, RC_UNAVAILABLE (a remote file cannot be read), RC_INVALID (data that
+ * does not fit the contract), RC_IO, or what the sink returned.
  */
 MUST_CHECK enum rc engine_execute(struct engine *e, const struct engine_source *source,
                                   const struct query *q, const struct query_control *control,
-                                  struct row_sink sink, struct query_result *ret,
+                                  struct row_sink sink, struct buf *keep, struct query_result *ret,
                                   struct query_stats *stats, struct err *err);
-/* True when the last query's child did its work, or nothing has needed DuckDB yet. */
+/* True when a trivial query is answered, or nothing has needed DuckDB yet. Asks at most once a
+ * second, and waits a second at most. */
 bool engine_is_up(struct engine *e);
 
-/* ---- the child's side: called by main() for `offloader __ingest`, `__inspect`, `__query` ---- */
+/* ---- the child's side: called by main() for `offloader __ingest`, `__query`, `__describe` ---- */
 int engine_child_main(int argc, char **argv);
 
 #endif

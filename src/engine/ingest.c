@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Files to a serving store: check each, cast, sort, stream into the writer, and the figures that the
- * quality gates compare. Only Parquet: read and sorted in one query. With CSV: rows are appended to a
- * table first, in a database file under the temporary directory, so that memory stays bounded.
+ * Files to a serving store: check each, cast, sort, stream into the writer, and the figures that
+ * the quality gates compare. Only Parquet: read and sorted in one query. With CSV: rows are
+ * appended to a table first, in a database file under the temporary directory, so that memory stays
+ * bounded.
  */
 #include <stdio.h>
 #include <unistd.h>
@@ -21,7 +22,8 @@ void child_say(struct buf *line)
     struct err err = ERR_INIT;
     buf_putc(line, '\n');
     if (!line->failed)
-        IGNORE(io_write_all(STDOUT_FILENO, line->p, line->n, "stdout", &err)); /* no parent, no one to tell */
+        IGNORE(io_write_all(STDOUT_FILENO, line->p, line->n, "stdout",
+                            &err)); /* no parent, no one to tell */
     buf_reset(line);
 }
 
@@ -61,13 +63,15 @@ static enum rc check_files(struct ingest *g, struct err *err)
         const struct job_file *f = &g->job.files[i];
         enum rc rc = io_sha256_file(f->path, g->file_hashes[i], &g->file_sizes[i], err);
         if (rc == RC_NOT_FOUND)
-            return err_set_code(err, RC_INVALID, "missing_file", "%s: the file does not exist", f->shown_as);
+            return err_set_code(err, RC_INVALID, "missing_file", "%s: the file does not exist",
+                                f->shown_as);
         if (rc != RC_OK)
             return rc;
         if (f->has_size_bytes && f->size_bytes != g->file_sizes[i])
             return err_set_code(err, RC_INVALID, "size_mismatch",
                                 "%s: has %llu bytes, the manifest says %llu", f->shown_as,
-                                (unsigned long long)g->file_sizes[i], (unsigned long long)f->size_bytes);
+                                (unsigned long long)g->file_sizes[i],
+                                (unsigned long long)f->size_bytes);
         if (f->has_sha256 && memcmp(f->sha256, g->file_hashes[i], 32) != 0)
             return err_set_code(err, RC_INVALID, "checksum_mismatch",
                                 "%s: its SHA-256 is not the manifest's", f->shown_as);
@@ -88,27 +92,14 @@ static enum rc check_file_rows(const struct ingest *g, size_t i, struct err *err
 
 /* ---- the source of rows: columns c0, c1, … and `ord` ---- */
 
-static const char *const sql_types[N_COLUMN_TYPES] = {
-    [TYPE_DATE] = "DATE",       [TYPE_TIMESTAMP] = "TIMESTAMP", [TYPE_VARCHAR] = "VARCHAR",
-    [TYPE_INTEGER] = "INTEGER", [TYPE_BIGINT] = "BIGINT",       [TYPE_DOUBLE] = "DOUBLE",
-    [TYPE_BOOLEAN] = "BOOLEAN", [TYPE_JSON] = "VARCHAR"};
-
-static void put_table(struct buf *sql, const struct schema *s)
-{
-    buf_put_literal(sql, "CREATE TABLE rows(");
-    for (size_t i = 0; i < s->n_columns; i++)
-        buf_printf(sql, "c%zu %s, ", i, sql_types[s->columns[i].type]);
-    buf_put_literal(sql, "ord BIGINT)");
-}
-
 /* SELECT … AS c0, …, ordinal AS ord FROM read_parquet(file), after all its checks. */
 static enum rc put_parquet(struct ingest *g, size_t i, struct buf *sql, struct err *err)
 {
     buf_put_literal(sql, "SELECT ");
     enum rc rc = parquet_check(g, i, sql, err);
-    if (rc == RC_OK && !g->job.is_query)
+    if (rc == RC_OK)
         rc = parquet_check_values(g, i, err);
-    if (rc == RC_OK && !g->job.is_query)
+    if (rc == RC_OK)
         rc = parquet_count(g, i, &g->file_rows[i], err);
     if (rc == RC_OK)
         rc = check_file_rows(g, i, err);
@@ -134,9 +125,9 @@ static enum rc gather(struct ingest *g, struct buf *source, struct err *err)
     enum rc rc = RC_OK;
     buf_init(&sql, SIZE_MAX);
     if (to_table) {
-        put_table(&sql, &g->job.contract);
-        rc = sql_run(g->connection, err, "%s", buf_cstr(&sql));
-        buf_put_literal(source, "rows");
+        g->table = "rows";
+        rc = csv_create_table(g, err);
+        buf_put_cstr(source, g->table);
     } else {
         buf_putc(source, '(');
     }
@@ -183,7 +174,7 @@ struct stream {
     struct ingest *g;
     struct store_writer *writer;
     struct store_column_batch *columns;
-    struct str **texts;  /* per text column, a vector of them */
+    struct str **texts; /* per text column, a vector of them */
     uint8_t **valid;
     struct buf *json; /* per column */
     size_t *json_ends;
@@ -192,14 +183,16 @@ struct stream {
 static enum rc bad_json(const struct ingest *g, size_t column, int64_t ordinal, struct err *err)
 {
     size_t file = (size_t)((uint64_t)ordinal >> ORDINAL_FILE_SHIFT);
-    return err_set_code(err, RC_INVALID, "cast_failed", "%s: column `%s`, data row %llu: is no valid JSON",
+    return err_set_code(err, RC_INVALID, "cast_failed",
+                        "%s: column `%s`, data row %llu: is no valid JSON",
                         file < g->job.n_files ? g->job.files[file].shown_as : "?",
                         g->job.contract.columns[column].name,
                         (unsigned long long)((uint64_t)ordinal & ORDINAL_ROW_MASK) + 1);
 }
 
 /* Minified JSON of a whole vector in one buffer; pointers are set when it no longer moves. */
-static enum rc take_json(struct stream *s, size_t column, idx_t n, const int64_t *ordinals, struct err *err)
+static enum rc take_json(struct stream *s, size_t column, idx_t n, const int64_t *ordinals,
+                         struct err *err)
 {
     struct str *texts = s->texts[column];
     struct buf *json = &s->json[column];
@@ -291,40 +284,8 @@ static void stream_done(struct stream *s)
     mem_free(s->json);
 }
 
-/* NaN is above everything in both worlds; text is compared by bytes; values are bound. */
-static void put_filters(const struct ingest *g, struct buf *sql)
-{
-    static const char *const ops[] = {"=", ">=", "<="};
-    for (size_t i = 0; i < g->job.n_filters; i++)
-        buf_printf(sql, "%sc%d %s $%zu", i ? " AND " : " WHERE ", g->job.filters[i].column,
-                   ops[g->job.filters[i].op], i + 1);
-}
-
-static enum rc bind_filters(const struct ingest *g, duckdb_prepared_statement statement, struct err *err)
-{
-    for (size_t i = 0; i < g->job.n_filters; i++) {
-        const struct query_filter *f = &g->job.filters[i];
-        enum column_type type = g->job.contract.columns[f->column].type;
-        duckdb_state state = DuckDBError;
-        if (f->value.kind == VALUE_TEXT)
-            state = duckdb_bind_varchar_length(statement, i + 1, f->value.text.p, f->value.text.n);
-        else if (f->value.kind == VALUE_DOUBLE)
-            state = duckdb_bind_double(statement, i + 1, f->value.number);
-        else if (f->value.kind == VALUE_BOOL)
-            state = duckdb_bind_boolean(statement, i + 1, f->value.boolean);
-        else if (type == TYPE_DATE)
-            state = duckdb_bind_date(statement, i + 1, (duckdb_date){(int32_t)f->value.integer});
-        else if (type == TYPE_TIMESTAMP)
-            state = duckdb_bind_timestamp(statement, i + 1, (duckdb_timestamp){f->value.integer});
-        else
-            state = duckdb_bind_int64(statement, i + 1, f->value.integer);
-        if (state != DuckDBSuccess)
-            return err_set(err, RC_IO, "DuckDB: cannot bind a value");
-    }
-    return RC_OK;
-}
-
-static enum rc stream_rows(struct ingest *g, const char *sql, struct store_writer *writer, struct err *err)
+static enum rc stream_rows(struct ingest *g, const char *sql, struct store_writer *writer,
+                           struct err *err)
 {
     duckdb_prepared_statement statement = NULL;
     duckdb_result result;
@@ -332,8 +293,6 @@ static enum rc stream_rows(struct ingest *g, const char *sql, struct store_write
     enum rc rc = RC_OK;
     if (duckdb_prepare(g->connection, sql, &statement) != DuckDBSuccess)
         rc = err_set(err, RC_IO, "DuckDB: %.600s", duckdb_prepare_error(statement));
-    if (rc == RC_OK)
-        rc = bind_filters(g, statement, err);
     if (rc == RC_OK && duckdb_execute_prepared_streaming(statement, &result) != DuckDBSuccess)
         rc = err_set(err, RC_IO, "DuckDB: %.600s", duckdb_result_error(&result));
     if (rc != RC_OK) {
@@ -359,14 +318,9 @@ static enum rc stream_rows(struct ingest *g, const char *sql, struct store_write
 static void put_sorted_select(const struct ingest *g, const char *source, struct buf *sql)
 {
     buf_put_literal(sql, "SELECT ");
-    for (size_t i = 0; i < g->job.contract.n_columns; i++) {
-        if (!g->job.is_query || g->job.needed[i])
-            buf_printf(sql, "c%zu, ", i);
-        else
-            buf_printf(sql, "CAST(NULL AS %s) AS c%zu, ", sql_types[g->job.contract.columns[i].type], i);
-    }
+    for (size_t i = 0; i < g->job.contract.n_columns; i++)
+        buf_printf(sql, "c%zu, ", i);
     buf_printf(sql, "ord FROM %s", source);
-    put_filters(g, sql);
     buf_put_literal(sql, " ORDER BY ");
     for (int i = 0; i < g->job.n_sort_columns; i++)
         buf_printf(sql, "c%d ASC NULLS LAST, ", g->job.sort_columns[i]);
@@ -383,7 +337,8 @@ static enum rc count_duplicates(struct ingest *g, const char *source, const stru
     bool any = false;
     int64_t n = 0;
     buf_init(&sql, SIZE_MAX);
-    buf_printf(&sql, "SELECT CAST(sum(n - 1) AS BIGINT) FROM (SELECT count(*) AS n FROM %s WHERE ", source);
+    buf_printf(&sql, "SELECT CAST(sum(n - 1) AS BIGINT) FROM (SELECT count(*) AS n FROM %s WHERE ",
+               source);
     for (size_t i = 0; i < set->n_columns; i++)
         buf_printf(&sql, "%sc%d IS NOT NULL", i ? " AND " : "", set->columns[i]);
     buf_put_literal(&sql, " GROUP BY ");
@@ -443,8 +398,8 @@ static enum rc compare_tenants(const struct ingest *g, uint64_t *ret_active, uin
     return rc;
 }
 
-static void say_result(const struct ingest *g, const struct store_figures *f, const uint64_t *duplicates,
-                       uint64_t n_active, uint64_t n_kept)
+static void say_result(const struct ingest *g, const struct store_figures *f,
+                       const uint64_t *duplicates, uint64_t n_active, uint64_t n_kept)
 {
     struct buf b;
     struct json_writer w;
@@ -500,7 +455,8 @@ static void say_result(const struct ingest *g, const struct store_figures *f, co
 
 /* ---- all of it ---- */
 
-static enum rc write_store(struct ingest *g, const char *source, struct store_figures *ret, struct err *err)
+static enum rc write_store(struct ingest *g, const char *source, struct store_figures *ret,
+                           struct err *err)
 {
     struct store_writer_options options = {
         .directory = g->job.target,
@@ -536,7 +492,7 @@ enum rc ingest_run(struct ingest *g, struct err *err)
     g->file_rows = x_array0(n, sizeof *g->file_rows);
     g->file_sizes = x_array0(n, sizeof *g->file_sizes);
     g->file_hashes = x_array0(n, sizeof *g->file_hashes);
-    enum rc rc = g->job.is_query ? RC_OK : check_files(g, err);
+    enum rc rc = check_files(g, err);
     if (rc == RC_OK)
         rc = sql_open(has_csv(g) ? database : ":memory:", g->job.threads, g->job.memory_bytes,
                       g->job.temp, &g->database, &g->connection, err);

@@ -7,7 +7,7 @@
 
 /* ---- writing ---- */
 
-void job_write_schema(struct json_writer *w, const char *key, const struct schema *s)
+static void write_schema(struct json_writer *w, const char *key, const struct schema *s)
 {
     jw_key(w, key);
     jw_open(w, '[');
@@ -22,7 +22,7 @@ void job_write_schema(struct json_writer *w, const char *key, const struct schem
     jw_close(w, ']');
 }
 
-void job_write_files(struct json_writer *w, const struct manifest *m, const char *const *paths)
+static void write_files(struct json_writer *w, const struct manifest *m, const char *const *paths)
 {
     char hex[SHA256_HEX_BYTES];
     jw_key(w, "files");
@@ -75,9 +75,9 @@ void job_write(struct buf *b, const struct ingest_job *job)
     struct json_writer w;
     jw_init(&w, b);
     jw_open(&w, '{');
-    job_write_schema(&w, "contract", &d->schema);
-    job_write_schema(&w, "declared", &job->manifest->schema);
-    job_write_files(&w, job->manifest, job->local_paths);
+    write_schema(&w, "contract", &d->schema);
+    write_schema(&w, "declared", &job->manifest->schema);
+    write_files(&w, job->manifest, job->local_paths);
     jw_key(&w, "tenant_column");
     jw_int(&w, d->tenant_column);
     write_integers(&w, "sort_columns", d->sort_columns, (size_t)d->n_sort_columns);
@@ -108,86 +108,6 @@ void job_write(struct buf *b, const struct ingest_job *job)
     jw_int(&w, job->limits.threads);
     jw_key(&w, "memory_bytes");
     jw_uint(&w, job->limits.memory_bytes);
-    jw_close(&w, '}');
-}
-
-/* A filter's value, by its kind. Doubles travel as their bits: text would have to be shortest. */
-static void write_filter(struct json_writer *w, const struct query_filter *f)
-{
-    static const char *const ops[] = {"eq", "gte", "lte"};
-    int64_t bits = 0;
-    jw_open(w, '{');
-    jw_key(w, "column");
-    jw_int(w, f->column);
-    jw_key(w, "op");
-    jw_cstr(w, ops[f->op]);
-    if (f->value.kind == VALUE_TEXT) {
-        jw_key(w, "text");
-        jw_str(w, f->value.text);
-    } else if (f->value.kind == VALUE_DOUBLE) {
-        memcpy(&bits, &f->value.number, sizeof bits);
-        jw_key(w, "bits");
-        jw_int(w, bits);
-    } else {
-        jw_key(w, f->value.kind == VALUE_BOOL ? "boolean" : "integer");
-        jw_int(w, f->value.kind == VALUE_BOOL ? f->value.boolean : f->value.integer);
-    }
-    jw_close(w, '}');
-}
-
-static bool is_needed(const struct query *q, int column)
-{
-    for (int i = 0; i < q->n_outputs; i++)
-        if (q->outputs[i].column == column)
-            return true;
-    for (int i = 0; i < q->n_filters; i++)
-        if (q->filters[i].column == column)
-            return true;
-    return false;
-}
-
-void job_write_query(struct buf *b, const struct engine_source *source, const struct query *q,
-                     const char *target, const char *temp, int threads, uint64_t memory_bytes)
-{
-    struct json_writer w;
-    jw_init(&w, b);
-    jw_open(&w, '{');
-    job_write_schema(&w, "contract", q->schema);
-    job_write_schema(&w, "declared", &source->declared);
-    jw_key(&w, "files");
-    jw_open(&w, '[');
-    for (size_t i = 0; i < source->n_files; i++) {
-        jw_open(&w, '{');
-        jw_key(&w, "path");
-        jw_cstr(&w, source->files[i].location);
-        jw_key(&w, "shown_as");
-        jw_cstr(&w, "a data file");
-        jw_key(&w, "format");
-        jw_cstr(&w, source->files[i].format == FILE_PARQUET ? "parquet" : "csv");
-        jw_close(&w, '}');
-    }
-    jw_close(&w, ']');
-    jw_key(&w, "exact");
-    jw_bool(&w, source->is_exact);
-    jw_key(&w, "target");
-    jw_cstr(&w, target);
-    jw_key(&w, "temp");
-    jw_cstr(&w, temp);
-    jw_key(&w, "threads");
-    jw_int(&w, threads);
-    jw_key(&w, "memory_bytes");
-    jw_uint(&w, memory_bytes);
-    jw_key(&w, "needed");
-    jw_open(&w, '[');
-    for (size_t i = 0; i < q->schema->n_columns; i++)
-        if (is_needed(q, (int)i))
-            jw_int(&w, (int64_t)i);
-    jw_close(&w, ']');
-    jw_key(&w, "filters");
-    jw_open(&w, '[');
-    for (int i = 0; i < q->n_filters; i++)
-        write_filter(&w, &q->filters[i]);
-    jw_close(&w, ']');
     jw_close(&w, '}');
 }
 
@@ -253,7 +173,8 @@ static bool read_columns(const struct node *root, struct arena *arena, struct ch
     for (const struct node *n = list ? list->first : NULL; n; n = n->next)
         if (j->n_sort_columns < STORE_LIMIT_SORT_COLUMNS)
             j->sort_columns[j->n_sort_columns++] = (int)n->integer;
-    j->equality_columns = arena_try_array(arena, j->contract.n_columns + 1, sizeof *j->equality_columns);
+    j->equality_columns =
+        arena_try_array(arena, j->contract.n_columns + 1, sizeof *j->equality_columns);
     if (!j->equality_columns)
         return false;
     list = node_get(root, "equality_columns");
@@ -271,43 +192,6 @@ static bool read_columns(const struct node *root, struct arena *arena, struct ch
             set->columns[set->n_columns++] = (int)c->integer;
     }
     return j->unique != NULL;
-}
-
-static void read_filter(const struct node *n, struct query_filter *f)
-{
-    const struct node *op = node_get(n, "op"), *v;
-    uint64_t column = 0;
-    (void)integer_of(n, "column", &column); /* written by job_write_query() */
-    f->column = (int)column;
-    f->op = op && str_is(op->text, "gte") ? FILTER_GTE : op && str_is(op->text, "lte") ? FILTER_LTE : FILTER_EQ;
-    if ((v = node_get(n, "text")) != NULL) {
-        f->value = (struct value){.kind = VALUE_TEXT, .text = v->text};
-    } else if ((v = node_get(n, "bits")) != NULL) {
-        f->value.kind = VALUE_DOUBLE;
-        memcpy(&f->value.number, &v->integer, sizeof f->value.number);
-    } else if ((v = node_get(n, "boolean")) != NULL) {
-        f->value = (struct value){.kind = VALUE_BOOL, .boolean = v->integer != 0};
-    } else if ((v = node_get(n, "integer")) != NULL) {
-        f->value = (struct value){.kind = VALUE_INT, .integer = v->integer};
-    }
-}
-
-static bool read_query(const struct node *root, struct arena *arena, struct child_job *j)
-{
-    const struct node *needed = node_get(root, "needed"), *filters = node_get(root, "filters");
-    j->is_query = needed != NULL;
-    if (!needed || !filters)
-        return !needed;
-    j->needed = arena_try_array(arena, j->contract.n_columns + 1, sizeof *j->needed);
-    j->filters = arena_try_array(arena, filters->n_children + 1, sizeof *j->filters);
-    if (!j->needed || !j->filters)
-        return false;
-    for (const struct node *n = needed->first; n; n = n->next)
-        if (n->integer >= 0 && (size_t)n->integer < j->contract.n_columns)
-            j->needed[n->integer] = true;
-    for (const struct node *n = filters->first; n; n = n->next)
-        read_filter(n, &j->filters[j->n_filters++]);
-    return true;
 }
 
 enum rc job_read(struct str text, struct arena *arena, struct child_job *j, struct err *err)
@@ -330,8 +214,6 @@ enum rc job_read(struct str text, struct arena *arena, struct child_job *j, stru
         j->memory_bytes = n;
     const struct node *flag = node_get(root, "exact");
     j->is_exact = flag && flag->boolean;
-    if (!read_query(root, arena, j))
-        return err_set(err, RC_INTERNAL, "the job is not well-formed");
     j->target = text_of(root, "target");
     j->temp = text_of(root, "temp");
     j->active = text_of(root, "active");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the parent asks of an ingest or inspect child, as JSON on its stdin; what it answers is a JSON
- * document a line on its stdout: {"progress":{…}}, {"finding":{…}}, {"result":{…}} or {"error":{…}}.
+ * What the parent asks of an ingest child, as JSON on its stdin; what it answers is a JSON
+ * document a line on its stdout: {"progress":{…}}, {"result":{…}} or {"error":{…}}.
  */
 #ifndef OFFLOADER_ENGINE_JOB_H
 #define OFFLOADER_ENGINE_JOB_H
@@ -13,12 +13,14 @@
 #define LIMIT_JOB_BYTES (256u << 20)
 
 struct job_file {
-    const char *path;     /* local */
+    const char *path;     /* local, or the bridge's */
     const char *shown_as; /* as the manifest writes it */
     enum file_format format;
     bool has_row_count, has_size_bytes, has_sha256;
     uint64_t row_count, size_bytes;
     uint8_t sha256[32];
+    bool is_bridged; /* a query's: read from the server, as this file of @source */
+    uint64_t source;
 };
 
 struct child_job {
@@ -37,19 +39,11 @@ struct child_job {
     const char *target, *temp, *active;
     int threads;
     uint64_t memory_bytes;
-    /* a query's: no digests, only the needed columns, only rows that the filters let through */
-    bool is_query;
-    bool *needed; /* per contract column */
-    struct query_filter *filters;
-    size_t n_filters;
+    bool is_query; /* values are checked as they are read, not before */
 };
 
 /* Parent: writes the job. */
 void job_write(struct buf *b, const struct ingest_job *job);
-void job_write_files(struct json_writer *w, const struct manifest *m, const char *const *paths);
-void job_write_schema(struct json_writer *w, const char *key, const struct schema *s);
-void job_write_query(struct buf *b, const struct engine_source *source, const struct query *q,
-                     const char *target, const char *temp, int threads, uint64_t memory_bytes);
 /* Child: everything in @arena, schemas included. RC_INTERNAL for a job that is not one. */
 MUST_CHECK enum rc job_read(struct str text, struct arena *arena, struct child_job *ret,
                             struct err *err);

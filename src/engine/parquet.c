@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A Parquet file against the declared schema, and the expressions that read it. A column agrees with
- * a declared type when no value can be lost on the way (snapshots.md); what may not fit is looked for
- * before anything is cast, because DuckDB's casts round and wrap where we refuse.
+ * A Parquet file against the declared schema, and the expressions that read it. A column agrees
+ * with a declared type when no value can be lost on the way (snapshots.md); what may not fit is
+ * looked for before anything is cast, because DuckDB's casts round and wrap where we refuse.
  */
 #include <stdio.h>
 
@@ -37,8 +37,9 @@ static bool is_integer_of(duckdb_type t, bool wide)
 
 static bool is_timestamp(duckdb_type t)
 {
-    return t == DUCKDB_TYPE_TIMESTAMP || t == DUCKDB_TYPE_TIMESTAMP_S || t == DUCKDB_TYPE_TIMESTAMP_MS ||
-           t == DUCKDB_TYPE_TIMESTAMP_NS || t == DUCKDB_TYPE_TIMESTAMP_TZ;
+    return t == DUCKDB_TYPE_TIMESTAMP || t == DUCKDB_TYPE_TIMESTAMP_S ||
+           t == DUCKDB_TYPE_TIMESTAMP_MS || t == DUCKDB_TYPE_TIMESTAMP_NS ||
+           t == DUCKDB_TYPE_TIMESTAMP_TZ;
 }
 
 static bool is_nested(duckdb_type t)
@@ -141,7 +142,8 @@ static void put_map(struct buf *b, duckdb_logical_type type, const char *of, int
     duckdb_logical_type value_type = duckdb_map_type_value_type(type);
     (void)snprintf(key, sizeof key, "e%d.key", depth);
     (void)snprintf(value, sizeof value, "e%d.value", depth);
-    buf_printf(b, "map_from_entries(list_transform(map_entries(%s), lambda e%d: struct_pack(k := ", of,
+    buf_printf(b,
+               "map_from_entries(list_transform(map_entries(%s), lambda e%d: struct_pack(k := ", of,
                depth);
     put_nested(b, key_type, key, depth + 1);
     buf_put_literal(b, ", v := ");
@@ -168,25 +170,48 @@ static void put_nested(struct buf *b, duckdb_logical_type type, const char *of, 
         put_list(b, duckdb_array_type_child_type(type), of, depth);
 }
 
-static void put_column(struct buf *b, const char *name, enum column_type contract,
-                       duckdb_logical_type type)
+static void put_cast(struct buf *b, const char *of, enum column_type contract,
+                     duckdb_logical_type type)
 {
-    static const char *const sql_types[N_COLUMN_TYPES] = {
-        [TYPE_DATE] = "DATE",       [TYPE_TIMESTAMP] = "TIMESTAMP", [TYPE_VARCHAR] = "VARCHAR",
-        [TYPE_INTEGER] = "INTEGER", [TYPE_BIGINT] = "BIGINT",       [TYPE_DOUBLE] = "DOUBLE",
-        [TYPE_BOOLEAN] = "BOOLEAN", [TYPE_JSON] = "VARCHAR"};
-    struct buf quoted;
-    buf_init(&quoted, SIZE_MAX);
-    sql_put_name(&quoted, name);
-    const char *of = buf_cstr(&quoted);
     if (contract == TYPE_JSON && is_nested(duckdb_get_type_id(type))) {
         buf_put_literal(b, "CAST(to_json(");
         put_nested(b, type, of, 0);
         buf_put_literal(b, ") AS VARCHAR)");
     } else {
-        buf_printf(b, "CAST(%s AS %s)", of, sql_types[contract]);
+        buf_printf(b, "CAST(%s AS %s)", of, sql_type(contract));
     }
+}
+
+static bool put_misfit(struct buf *b, const char *name, enum column_type declared,
+                       enum column_type contract);
+
+/*
+ * A query has no pass over the values before it: what an ingest looks for then is looked for here.
+ * Dates and timestamps are checked when rows leave (query_run.c), so that their filters stay simple
+ * enough for DuckDB to skip row groups by them.
+ */
+static void put_column(struct buf *b, const struct ingest *g, const struct column *want,
+                       duckdb_logical_type type)
+{
+    const struct schema *declared = &g->job.declared;
+    struct buf quoted, misfit;
+    buf_init(&quoted, SIZE_MAX);
+    buf_init(&misfit, SIZE_MAX);
+    sql_put_name(&quoted, want->name);
+    enum column_type from = declared->columns[schema_find(declared, str_from(want->name))].type;
+    bool is_narrowed = want->type == TYPE_INTEGER || want->type == TYPE_BIGINT;
+    bool is_checked =
+        g->job.is_query && is_narrowed && put_misfit(&misfit, want->name, from, want->type);
+    bool is_json = g->job.is_query && want->type == TYPE_JSON;
+    if (is_checked)
+        buf_printf(b, "CASE WHEN %s THEN error('cast_failed: column `%s`') ELSE ",
+                   buf_cstr(&misfit), want->name);
+    buf_put_cstr(b, is_json ? "minified_json(" : "");
+    put_cast(b, buf_cstr(&quoted), want->type, type);
+    buf_put_cstr(b, is_json ? ")" : "");
+    buf_put_cstr(b, is_checked ? " END" : "");
     buf_done(&quoted);
+    buf_done(&misfit);
 }
 
 /* ---- the file ---- */
@@ -198,8 +223,8 @@ struct file_columns { /* what the file holds, by DuckDB */
 
 static enum rc unreadable(const struct job_file *f, const char *why, struct err *err)
 {
-    return err_set_code(err, RC_INVALID, "unreadable_file", "%s: is no readable Parquet file: %.300s",
-                        f->shown_as, why);
+    return err_set_code(err, RC_INVALID, "unreadable_file",
+                        "%s: is no readable Parquet file: %.300s", f->shown_as, why);
 }
 
 static enum rc describe(struct ingest *g, const struct job_file *f, struct file_columns *ret,
@@ -242,8 +267,8 @@ static const char *type_word(duckdb_type t)
     return word ? word : "another type";
 }
 
-static enum rc check_column(const struct job_file *f, struct file_columns *c, const struct column *want,
-                            struct err *err)
+static enum rc check_column(const struct job_file *f, struct file_columns *c,
+                            const struct column *want, struct err *err)
 {
     int at = find_column(c, want->name);
     if (at < 0)
@@ -283,7 +308,7 @@ enum rc parquet_check(struct ingest *g, size_t file, struct buf *select, struct 
         const struct column *want = &g->job.contract.columns[i];
         duckdb_logical_type type =
             duckdb_column_logical_type(&c.result, (idx_t)find_column(&c, want->name));
-        put_column(select, want->name, want->type, type);
+        put_column(select, g, want, type);
         buf_printf(select, " AS c%zu, ", i);
         if (want->type == TYPE_DOUBLE && duckdb_get_type_id(type) == DUCKDB_TYPE_DECIMAL)
             g->n_decimals_rounded++;
@@ -311,7 +336,8 @@ enum rc parquet_count(struct ingest *g, size_t file, uint64_t *ret, struct err *
 
 /* ---- values that do not fit ---- */
 
-/* The condition under which a value of @name has no place in the contract's type; NULL: always fits. */
+/* The condition under which a value of @name has no place in the contract's type; NULL: always
+ * fits. */
 static bool put_misfit(struct buf *b, const char *name, enum column_type declared,
                        enum column_type contract)
 {
@@ -321,25 +347,29 @@ static bool put_misfit(struct buf *b, const char *name, enum column_type declare
     sql_put_name(&quoted, name);
     const char *of = buf_cstr(&quoted);
     if (contract == TYPE_DATE)
-        buf_printf(b, "(isinf(%s) OR %s < DATE '0001-01-01' OR %s > DATE '9999-12-31')", of, of, of);
+        buf_printf(b, "(isinf(%s) OR %s < DATE '0001-01-01' OR %s > DATE '9999-12-31')", of, of,
+                   of);
     else if (contract == TYPE_TIMESTAMP)
-        buf_printf(b,
-                   "(isinf(CAST(%s AS TIMESTAMP)) OR CAST(%s AS TIMESTAMP) < TIMESTAMP '0001-01-01' OR "
-                   "CAST(%s AS TIMESTAMP) >= TIMESTAMP '9999-12-31' + INTERVAL 1 DAY)",
-                   of, of, of);
+        buf_printf(
+            b,
+            "(isinf(CAST(%s AS TIMESTAMP)) OR CAST(%s AS TIMESTAMP) < TIMESTAMP '0001-01-01' OR "
+            "CAST(%s AS TIMESTAMP) >= TIMESTAMP '9999-12-31' + INTERVAL 1 DAY)",
+            of, of, of);
     else if (contract == TYPE_INTEGER && declared == TYPE_BIGINT)
         buf_printf(b, "(%s < -2147483648 OR %s > 2147483647)", of, of);
     else if (contract == TYPE_INTEGER && declared == TYPE_DOUBLE)
-        buf_printf(b,
-                   "(NOT isfinite(CAST(%s AS DOUBLE)) OR trunc(CAST(%s AS DOUBLE)) != CAST(%s AS DOUBLE) "
-                   "OR CAST(%s AS DOUBLE) < -2147483648 OR CAST(%s AS DOUBLE) > 2147483647)",
-                   of, of, of, of, of);
+        buf_printf(
+            b,
+            "(NOT isfinite(CAST(%s AS DOUBLE)) OR trunc(CAST(%s AS DOUBLE)) != CAST(%s AS DOUBLE) "
+            "OR CAST(%s AS DOUBLE) < -2147483648 OR CAST(%s AS DOUBLE) > 2147483647)",
+            of, of, of, of, of);
     else if (contract == TYPE_BIGINT && declared == TYPE_DOUBLE)
-        buf_printf(b,
-                   "(NOT isfinite(CAST(%s AS DOUBLE)) OR trunc(CAST(%s AS DOUBLE)) != CAST(%s AS DOUBLE) "
-                   "OR CAST(%s AS DOUBLE) < -9223372036854775808.0 OR CAST(%s AS DOUBLE) >= "
-                   "9223372036854775808.0)",
-                   of, of, of, of, of);
+        buf_printf(
+            b,
+            "(NOT isfinite(CAST(%s AS DOUBLE)) OR trunc(CAST(%s AS DOUBLE)) != CAST(%s AS DOUBLE) "
+            "OR CAST(%s AS DOUBLE) < -9223372036854775808.0 OR CAST(%s AS DOUBLE) >= "
+            "9223372036854775808.0)",
+            of, of, of, of, of);
     else
         can_misfit = false;
     buf_done(&quoted);
@@ -358,7 +388,8 @@ enum rc parquet_check_values(struct ingest *g, size_t file, struct err *err)
         int64_t row = 0;
         buf_init(&sql, SIZE_MAX);
         buf_init(&misfit, SIZE_MAX);
-        if (declared >= 0 && put_misfit(&misfit, c->name, g->job.declared.columns[declared].type, c->type)) {
+        if (declared >= 0 &&
+            put_misfit(&misfit, c->name, g->job.declared.columns[declared].type, c->type)) {
             buf_put_literal(&sql, "SELECT min(file_row_number) FROM ");
             parquet_put_source(&sql, f->path);
             buf_printf(&sql, " WHERE %s", buf_cstr(&misfit));
@@ -368,8 +399,8 @@ enum rc parquet_check_values(struct ingest *g, size_t file, struct err *err)
         }
         if (rc == RC_OK && any)
             rc = err_set_code(err, RC_INVALID, "cast_failed",
-                              "%s: column `%s`, data row %lld: the value does not fit %s", f->shown_as,
-                              c->name, (long long)row + 1, column_type_name(c->type));
+                              "%s: column `%s`, data row %lld: the value does not fit %s",
+                              f->shown_as, c->name, (long long)row + 1, column_type_name(c->type));
         buf_done(&sql);
         buf_done(&misfit);
     }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,11 +20,18 @@
 
 #define LIMIT_LINE_BYTES (64u << 20)
 #define LIMIT_ARGS 8
+#define LIMIT_FDS 72
+#define WRITE_PATIENCE_S 10
 
-/* Between fork and exec: only async-signal-safe calls. */
-static void become_child(int in, int out, pid_t parent, char *const *args)
+/*
+ * Between fork and exec: only async-signal-safe calls. @fds become descriptors 0, 1, …; each is
+ * moved out of the way first, because one may stand where another goes. -1: /dev/null. Nothing else
+ * stays.
+ */
+static void become_child(const int *fds, int n_fds, pid_t parent, char *const *args)
 {
     struct rlimit no_core = {0, 0};
+    int moved[LIMIT_FDS];
     sigset_t none;
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -31,20 +39,41 @@ static void become_child(int in, int out, pid_t parent, char *const *args)
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     (void)setrlimit(RLIMIT_CORE, &no_core);
-    if (getppid() != parent || dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0)
+    if (getppid() != parent)
         _exit(127);
+    for (int i = 0; i < n_fds; i++) {
+        int fd = fds[i] >= 0 ? fds[i] : open("/dev/null", O_RDWR | O_CLOEXEC);
+        moved[i] = fcntl(fd, F_DUPFD_CLOEXEC, n_fds + 3);
+    }
+    for (int i = 0; i < n_fds; i++) {
+        int at = i < 2 ? i : i + 1; /* 2 stays: the log */
+        if (moved[i] < 0 || dup2(moved[i], at) < 0)
+            _exit(127);
+    }
+    (void)close_range((unsigned)n_fds + 1, ~0u, 0); /* all are close-on-exec in any case */
     (void)execv("/proc/self/exe", args);
     _exit(127);
 }
 
-enum rc process_start(struct process *p, const char *const *args, struct err *err)
+/* Forks and becomes the child; @fds are its 0, 1, 3, 4, … */
+static enum rc spawn(struct process *p, const char *const *args, const int *fds, int n_fds,
+                     struct err *err)
 {
-    char *argv[LIMIT_ARGS + 2] = {(char *)(uintptr_t)"offloader"}; /* exec does not write to it */
-    int in[2] = {-1, -1}, out[2] = {-1, -1};
+    char *argv[LIMIT_ARGS + 2] = {(char *)(uintptr_t) "offloader"}; /* exec does not write to it */
     for (int i = 0; args[i]; i++) {
         assert(i < LIMIT_ARGS);
         argv[i + 1] = (char *)(uintptr_t)args[i];
     }
+    pid_t parent = getpid();
+    p->pid = fork();
+    if (p->pid == 0)
+        become_child(fds, n_fds, parent, argv);
+    return p->pid > 0 ? RC_OK : err_set_errno(err, RC_IO, errno, "cannot start a child process");
+}
+
+enum rc process_start(struct process *p, const char *const *args, struct err *err)
+{
+    int in[2] = {-1, -1}, out[2] = {-1, -1};
     *p = (struct process){.pid = -1, .to = -1, .from = -1};
     buf_init(&p->lines, LIMIT_LINE_BYTES);
     if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) {
@@ -55,20 +84,44 @@ enum rc process_start(struct process *p, const char *const *args, struct err *er
         }
         return err_set_errno(err, RC_IO, saved, "cannot start a child process");
     }
-    pid_t parent = getpid();
-    p->pid = fork();
-    if (p->pid == 0)
-        become_child(in[0], out[1], parent, argv);
+    int fds[2] = {in[0], out[1]};
+    enum rc rc = spawn(p, args, fds, 2, err);
     (void)close(in[0]); /* the child's ends */
     (void)close(out[1]);
     p->to = in[1];
     p->from = out[0];
-    if (p->pid < 0) {
-        int saved = errno;
-        (void)process_end(p, false, NULL);
-        return err_set_errno(err, RC_IO, saved, "cannot start a child process");
+    if (rc != RC_OK)
+        (void)process_end(p, false, NULL); /* there is none */
+    return rc;
+}
+
+enum rc process_start_sockets(struct process *p, const char *const *args, int *ret_sockets,
+                              int n_sockets, struct err *err)
+{
+    int theirs[LIMIT_FDS] = {-1, -1}, n = 0;
+    struct timeval patience = {WRITE_PATIENCE_S, 0};
+    enum rc rc = RC_OK;
+    assert(n_sockets + 2 <= LIMIT_FDS);
+    *p = (struct process){.pid = -1, .to = -1, .from = -1};
+    for (; rc == RC_OK && n < n_sockets; n++) {
+        int pair[2];
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+            rc = err_set_errno(err, RC_IO, errno, "cannot start a child process");
+            break;
+        }
+        ret_sockets[n] = pair[0];
+        theirs[n + 2] = pair[1];
+        /* A child that does not read is given up; without this the writer would wait for ever. */
+        (void)setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     }
-    return RC_OK;
+    if (rc == RC_OK)
+        rc = spawn(p, args, theirs, n_sockets + 2, err);
+    for (int i = 0; i < n; i++) {
+        (void)close(theirs[i + 2]); /* the child's ends */
+        if (rc != RC_OK)
+            (void)close(ret_sockets[i]); /* nothing was written */
+    }
+    return rc;
 }
 
 /* Reads what is there into p->lines; false at the end of output. */

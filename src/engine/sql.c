@@ -6,6 +6,15 @@
 #include "base/mem.h"
 #include "engine/child.h"
 
+const char *sql_type(enum column_type t)
+{
+    static const char *const names[N_COLUMN_TYPES] = {
+        [TYPE_DATE] = "DATE",       [TYPE_TIMESTAMP] = "TIMESTAMP", [TYPE_VARCHAR] = "VARCHAR",
+        [TYPE_INTEGER] = "INTEGER", [TYPE_BIGINT] = "BIGINT",       [TYPE_DOUBLE] = "DOUBLE",
+        [TYPE_BOOLEAN] = "BOOLEAN", [TYPE_JSON] = "VARCHAR"};
+    return names[t];
+}
+
 void sql_put_name(struct buf *b, const char *name)
 {
     buf_putc(b, '"');
@@ -41,7 +50,8 @@ enum rc sql_run(duckdb_connection c, struct err *err, const char *format, ...)
     return rc;
 }
 
-enum rc sql_number(duckdb_connection c, const char *sql, bool *ret_any, int64_t *ret, struct err *err)
+enum rc sql_number(duckdb_connection c, const char *sql, bool *ret_any, int64_t *ret,
+                   struct err *err)
 {
     duckdb_result result;
     bool fine = duckdb_query(c, sql, &result) == DuckDBSuccess;
@@ -82,7 +92,8 @@ enum rc sql_open(const char *path, int threads, uint64_t memory_bytes, const cha
     char *problem = NULL;
     *ret_connection = NULL;
     if (duckdb_open_ext(path, ret_database, NULL, &problem) != DuckDBSuccess) {
-        enum rc rc = err_set(err, RC_IO, "cannot open DuckDB: %.400s", problem ? problem : "unknown");
+        enum rc rc =
+            err_set(err, RC_IO, "cannot open DuckDB: %.400s", problem ? problem : "unknown");
         duckdb_free(problem);
         return rc;
     }

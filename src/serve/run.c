@@ -7,6 +7,7 @@
 #include "base/timeutil.h"
 #include "serve/serve_int.h"
 
+#define LIMIT_POSITION_BYTES (64u << 20)
 #define JOB_OF(pointer, member) ((struct job *)((char *)(pointer)-offsetof(struct job, member)))
 
 /*
@@ -112,13 +113,15 @@ static void execute(struct job *j, struct store_scratch *scratch)
         .cancelled = j->is_away ? &j->cancelled : NULL,
     };
     bool in_store = uses_store(j);
+    AUTO(buf_done) struct buf keep; /* texts of the last row's position */
+    buf_init(&keep, LIMIT_POSITION_BYTES);
     encode_begin(j);
     if (in_store && j->snapshot->store)
         j->rc = store_execute(j->snapshot->store, &j->plan.query, &control, encode_sink(j), scratch,
                               &j->result, NULL, &j->err);
     else if (!in_store && o->engine && j->snapshot->source)
         j->rc = engine_execute(o->engine, j->snapshot->source, &j->plan.query, &control,
-                               encode_sink(j), &j->result, NULL, &j->err);
+                               encode_sink(j), &keep, &j->result, NULL, &j->err);
     else
         j->rc = err_set(&j->err, RC_UNAVAILABLE, "no executor for this endpoint is loaded");
     encode_end(j);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The serving process's side of ingest, inspect and describe: start, feed, listen, end. */
+/* The serving process's side of ingest and describe: start, feed, listen, end. */
 #include <dlfcn.h>
 #include <limits.h>
 #include <stdatomic.h>
@@ -13,6 +13,7 @@
 #include "base/timeutil.h"
 #include "engine/job.h"
 #include "engine/process.h"
+#include "engine/query_wire.h"
 
 #define LISTEN_US 200000 /* how often a cancellation is looked at */
 #define INSPECT_WAIT_US INT64_C(120000000)
@@ -32,24 +33,13 @@ static const char *text_of(const struct node *map, const char *key)
     return n && n->kind == NODE_STRING ? n->text.p : "";
 }
 
-/* Contract codes are literals in errors and findings: the child's text is looked up here. */
-static const char *known_code(const char *code)
-{
-    static const char *const codes[] = {
-        "cast_failed",   "row_count_mismatch", "size_mismatch",        "checksum_mismatch",
-        "missing_file",  "unreadable_file",    "schema_data_mismatch", ""};
-    for (size_t i = 0; i < ARRAY_LEN(codes); i++)
-        if (strcmp(code, codes[i]) == 0)
-            return codes[i];
-    return "";
-}
-
 static enum rc take_error(const struct node *error, struct err *err)
 {
     enum rc rc = (enum rc)number_of(error, "rc");
     if (rc == RC_OK || rc > RC_INTERNAL)
         rc = RC_INTERNAL;
-    return err_set_code(err, rc, known_code(text_of(error, "code")), "%s", text_of(error, "message"));
+    return err_set_code(err, rc, wire_known_code(str_from(text_of(error, "code"))), "%s",
+                        text_of(error, "message"));
 }
 
 static void take_numbers(const struct node *list, uint64_t *ret, size_t n)
@@ -59,7 +49,8 @@ static void take_numbers(const struct node *list, uint64_t *ret, size_t n)
         ret[i++] = (uint64_t)item->integer;
 }
 
-static void take_result(const struct node *r, const struct ingest_job *job, struct ingest_report *ret)
+static void take_result(const struct node *r, const struct ingest_job *job,
+                        struct ingest_report *ret)
 {
     size_t n_columns = job->dataset->schema.n_columns, i = 0;
     *ret = (struct ingest_report){
@@ -72,14 +63,16 @@ static void take_result(const struct node *r, const struct ingest_job *job, stru
         .n_decimals_rounded = number_of(r, "decimals_rounded"),
         .n_nanoseconds_cut = number_of(r, "nanoseconds_cut"),
         .column_nulls = x_array0(n_columns, sizeof *ret->column_nulls),
-        .unique_duplicates = x_array0(job->dataset->checks.n_unique + 1, sizeof *ret->unique_duplicates),
+        .unique_duplicates =
+            x_array0(job->dataset->checks.n_unique + 1, sizeof *ret->unique_duplicates),
         .file_hashes = x_array0(job->manifest->n_files, sizeof *ret->file_hashes),
         .file_sizes = x_array0(job->manifest->n_files, sizeof *ret->file_sizes),
     };
     take_numbers(node_get(r, "nulls"), ret->column_nulls, n_columns);
     take_numbers(node_get(r, "duplicates"), ret->unique_duplicates, job->dataset->checks.n_unique);
     const struct node *files = node_get(r, "files");
-    for (const struct node *f = files ? files->first : NULL; f && i < job->manifest->n_files; f = f->next, i++) {
+    for (const struct node *f = files ? files->first : NULL; f && i < job->manifest->n_files;
+         f = f->next, i++) {
         ret->file_sizes[i] = number_of(f, "size");
         if (!hex_decode(str_from(text_of(f, "sha256")), ret->file_hashes[i], 32))
             memset(ret->file_hashes[i], 0, 32);
@@ -103,10 +96,8 @@ static void tell_progress(const struct node *p, const struct ingest_job *job)
 /* ---- ingest ---- */
 
 struct listening {
-    const struct ingest_job *job; /* NULL: a query's child, whose result is its file */
+    const struct ingest_job *job;
     struct ingest_report *report;
-    const struct query_control *control;
-    int stall_seconds;
     bool has_result, has_error;
     int64_t heard_us;
 };
@@ -121,31 +112,28 @@ static enum rc on_line(struct listening *l, struct str line, struct err *err)
     if (!root) {
         rc = err_set(err, RC_INTERNAL, "the ingest process said something that is no JSON");
     } else if (node_get(root, "progress")) {
-        if (l->job)
-            tell_progress(node_get(root, "progress"), l->job);
+        tell_progress(node_get(root, "progress"), l->job);
     } else if (node_get(root, "error")) {
         l->has_error = true;
         rc = take_error(node_get(root, "error"), err);
     } else if (node_get(root, "result")) {
-        if (l->job)
-            take_result(node_get(root, "result"), l->job, l->report);
+        take_result(node_get(root, "result"), l->job, l->report);
         l->has_result = true;
     }
     arena_done(&arena);
     return rc;
 }
 
-/* Why to stop listening: the caller went away, a deadline, a stop. */
+/* Why to stop listening: a stop, or no progress. */
 static enum rc check_stop(const struct listening *l, struct err *err)
 {
-    const _Atomic bool *cancelled = l->job ? l->job->cancelled : l->control->cancelled;
-    if (cancelled && atomic_load_explicit(cancelled, memory_order_relaxed))
+    const struct ingest_job *job = l->job;
+    int stall_seconds = job->limits.stall_seconds;
+    if (job->cancelled && atomic_load_explicit(job->cancelled, memory_order_relaxed))
         return err_set(err, RC_CANCELLED, "stopped");
-    if (l->control && l->control->deadline_us && monotonic_us() > l->control->deadline_us)
-        return err_set(err, RC_TIMEOUT, "the query passed its deadline");
-    if (l->stall_seconds > 0 && monotonic_us() - l->heard_us > (int64_t)l->stall_seconds * 1000000)
+    if (stall_seconds > 0 && monotonic_us() - l->heard_us > (int64_t)stall_seconds * 1000000)
         return err_set(err, RC_TIMEOUT, "the ingest made no progress for %d s and was ended",
-                       l->stall_seconds);
+                       stall_seconds);
     return RC_OK;
 }
 
@@ -195,7 +183,7 @@ static enum rc run_ingest_child(const struct buf *text, struct listening *l, str
 enum rc engine_ingest(const struct ingest_job *job, struct ingest_report *ret, struct err *err)
 {
     struct buf text;
-    struct listening l = {.job = job, .report = ret, .stall_seconds = job->limits.stall_seconds};
+    struct listening l = {.job = job, .report = ret};
     buf_init(&text, LIMIT_JOB_BYTES);
     job_write(&text, job);
     enum rc rc = run_ingest_child(&text, &l, err);
@@ -214,142 +202,12 @@ void ingest_report_done(struct ingest_report *r)
     *r = (struct ingest_report){0};
 }
 
-/* ---- queries ---- */
-
-struct engine {
-    struct engine_options options;
-    _Atomic uint64_t n_queries;
-    _Atomic bool is_down;
-};
-
-struct engine_source *engine_source_alloc(size_t n_files)
-{
-    static _Atomic uint64_t n_sources;
-    struct engine_source *s = x_alloc0(sizeof *s);
-    s->id = atomic_fetch_add(&n_sources, 1) + 1;
-    s->n_files = n_files;
-    s->files = x_array0(n_files, sizeof *s->files);
-    return s;
-}
-
-struct engine_source *engine_source_new(const struct manifest *m, const char *const *local_paths)
-{
-    struct engine_source *s = engine_source_alloc(m->n_files);
-    for (size_t i = 0; i < m->n_files; i++) {
-        const struct data_file *f = &m->files[i];
-        s->files[i] = (struct engine_file){
-            .location = x_strdup(local_paths[i] ? local_paths[i] : f->location),
-            .etag = !local_paths[i] && f->etag ? x_strdup(f->etag) : NULL,
-            .size_bytes = local_paths[i] ? 0 : f->size_bytes,
-            .format = f->format,
-            .is_remote = !local_paths[i],
-        };
-    }
-    schema_copy(&s->declared, &m->schema);
-    s->is_exact = m->compatibility == COMPAT_EXACT;
-    return s;
-}
-
-void engine_source_free(struct engine_source *s)
-{
-    if (!s)
-        return;
-    for (size_t i = 0; i < s->n_files; i++) {
-        mem_free(s->files[i].location);
-        mem_free(s->files[i].etag);
-    }
-    mem_free(s->files);
-    schema_done(&s->declared);
-    mem_free(s);
-}
-
-struct engine *engine_new(const struct engine_options *options)
-{
-    struct engine *e = x_alloc0(sizeof *e);
-    e->options = *options;
-    return e;
-}
-
-void engine_free(struct engine *e)
-{
-    mem_free(e);
-}
-
-bool engine_is_up(struct engine *e)
-{
-    return !atomic_load(&e->is_down);
-}
-
-static bool never_matches(const struct query *q)
-{
-    for (int i = 0; i < q->n_filters; i++)
-        if (q->filters[i].never_matches)
-            return true;
-    return false;
-}
-
-/* The rows the query needs, as a store in @directory. */
-static enum rc extract(struct engine *e, const struct engine_source *source, const struct query *q,
-                       const struct query_control *control, const char *directory, struct err *err)
-{
-    struct buf text;
-    buf_init(&text, LIMIT_JOB_BYTES);
-    job_write_query(&text, source, q, directory, directory, e->options.threads, e->options.memory_bytes);
-    enum rc rc = RC_IO;
-    for (int attempt = 0; attempt < 2 && rc == RC_IO; attempt++) {
-        struct listening l = {.control = control};
-        rc = run_ingest_child(&text, &l, err);
-    }
-    buf_done(&text);
-    atomic_store(&e->is_down, rc == RC_IO);
-    return rc;
-}
-
-enum rc engine_execute(struct engine *e, const struct engine_source *source, const struct query *q,
-                       const struct query_control *control, struct row_sink sink,
-                       struct query_result *ret, struct query_stats *stats, struct err *err)
-{
-    AUTO(mem_free_auto) char *directory =
-        x_printf("%s/query.%llu", e->options.temp_directory,
-                 (unsigned long long)atomic_fetch_add(&e->n_queries, 1));
-    struct store *store = NULL;
-    struct err tidy = ERR_INIT;
-    *ret = (struct query_result){.n_rows = 0};
-    if (never_matches(q))
-        return RC_OK;
-    enum rc rc = io_mkdir_all(directory, 0700, err);
-    if (rc == RC_OK)
-        rc = extract(e, source, q, control, directory, err);
-    if (rc == RC_OK)
-        rc = store_open(directory, &store, err);
-    if (rc == RC_OK) {
-        struct store_scratch *scratch = store_scratch_new();
-        rc = store_execute(store, q, control, sink, scratch, ret, stats, err);
-        /* Text of the position points into the store, which goes now: without a position a cursor
-         * carries the offset, which leads to the same row of the same snapshot. */
-        for (int i = 0; i < ret->n_last; i++)
-            if (ret->last[i].kind == VALUE_TEXT)
-                ret->n_last = 0;
-        if (stats)
-            stats->executor = "duckdb";
-        store_scratch_free(scratch);
-    }
-    store_free(store);
-    IGNORE(io_remove_tree(directory, &tidy)); /* the next start empties its parent */
-    return rc;
-}
-
-/* ---- inspect and describe ---- */
-
-static void add_finding(const struct node *f, const char *shown_as, struct errlist *findings)
-{
-    errlist_add(findings, FINDING_ERROR, shown_as, 0, 0, text_of(f, "path"),
-                known_code(text_of(f, "code")), NULL, "%s", text_of(f, "message"));
-}
+/* ---- describe ---- */
 
 /* Runs a short child to its end; @on_document gets each line. */
 static enum rc run_short(const char *const *args, struct str input,
-                         void (*on_document)(void *arg, const struct node *root), void *arg, struct err *err)
+                         void (*on_document)(void *arg, const struct node *root), void *arg,
+                         struct err *err)
 {
     struct process p;
     struct str line;
@@ -368,44 +226,6 @@ static enum rc run_short(const char *const *args, struct str input,
     bool fine = process_end(&p, rc != RC_NOT_FOUND, how);
     if (rc == RC_NOT_FOUND)
         rc = fine ? RC_OK : err_set(err, RC_IO, "the file is not readable (the reader %s)", how);
-    return rc;
-}
-
-struct inspection {
-    const char *shown_as;
-    struct errlist *findings;
-};
-
-static void on_inspected(void *arg, const struct node *root)
-{
-    struct inspection *i = arg;
-    const struct node *finding = node_get(root, "finding");
-    if (finding)
-        add_finding(finding, i->shown_as, i->findings);
-}
-
-enum rc engine_inspect(const struct manifest *m, const char *const *local_paths,
-                       const struct engine_reader *reader, const char *shown_as,
-                       struct errlist *findings, struct err *err)
-{
-    static const char *const args[] = {"__inspect", NULL};
-    struct inspection inspection = {shown_as, findings};
-    struct json_writer w;
-    struct buf text;
-    (void)reader; /* remote files are checked by their queries */
-    for (size_t i = 0; i < m->n_files; i++)
-        if (!local_paths[i])
-            return RC_OK;
-    buf_init(&text, LIMIT_JOB_BYTES);
-    jw_init(&w, &text);
-    jw_open(&w, '{');
-    job_write_schema(&w, "contract", &m->schema);
-    job_write_schema(&w, "declared", &m->schema);
-    job_write_files(&w, m, local_paths);
-    jw_close(&w, '}');
-    enum rc rc = text.failed ? err_set(err, RC_NO_MEMORY, "out of memory")
-                             : run_short(args, (struct str){text.p, text.n}, on_inspected, &inspection, err);
-    buf_done(&text);
     return rc;
 }
 
@@ -433,7 +253,8 @@ static void on_described(void *arg, const struct node *root)
 enum rc engine_describe(const char *local_path, enum file_format format, struct schema *ret,
                         uint64_t *ret_rows, struct err *err)
 {
-    const char *args[] = {"__describe", local_path, format == FILE_PARQUET ? "parquet" : "csv", NULL};
+    const char *args[] = {"__describe", local_path, format == FILE_PARQUET ? "parquet" : "csv",
+                          NULL};
     struct description d = {.schema = ret};
     *ret = (struct schema){0};
     enum rc rc = run_short(args, (struct str){"", 0}, on_described, &d, err);

@@ -1,74 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Looks into data files without taking their rows: for validation and for scaffolding. */
+/* The columns of a data file, for scaffolding. */
 #include <stdio.h>
 
 #include "engine/child.h"
-
-static void say_finding(size_t file, const struct err *err)
-{
-    struct buf b;
-    struct json_writer w;
-    char path[48];
-    (void)snprintf(path, sizeof path, "files[%zu].path", file);
-    buf_init(&b, 1u << 16);
-    jw_init(&w, &b);
-    jw_open(&w, '{');
-    jw_key(&w, "finding");
-    jw_open(&w, '{');
-    jw_key(&w, "path");
-    jw_cstr(&w, path);
-    jw_key(&w, "code");
-    jw_cstr(&w, err->code);
-    jw_key(&w, "message");
-    jw_cstr(&w, err->message);
-    jw_close(&w, '}');
-    jw_close(&w, '}');
-    child_say(&b);
-    buf_done(&b);
-}
-
-/* Schema and row count of one Parquet file. */
-static enum rc inspect_file(struct ingest *g, size_t i, struct err *err)
-{
-    const struct job_file *f = &g->job.files[i];
-    uint64_t n = 0;
-    enum rc rc = parquet_check(g, i, NULL, err);
-    if (rc == RC_OK)
-        rc = parquet_count(g, i, &n, err);
-    if (rc == RC_OK && f->has_row_count && f->row_count != n)
-        rc = err_set_code(err, RC_INVALID, "row_count_mismatch",
-                          "%s: has %llu rows, the manifest says %llu", f->shown_as,
-                          (unsigned long long)n, (unsigned long long)f->row_count);
-    return rc;
-}
-
-int inspect_main(struct str job_text)
-{
-    struct ingest g = {.database = NULL};
-    struct err err = ERR_INIT;
-    struct buf b;
-    arena_init(&g.arena, LIMIT_JOB_BYTES);
-    enum rc rc = job_read(job_text, &g.arena, &g.job, &err);
-    if (rc == RC_OK)
-        rc = sql_open(":memory:", 1, 0, NULL, &g.database, &g.connection, &err);
-    for (size_t i = 0; rc == RC_OK && i < g.job.n_files; i++) {
-        struct err problem = ERR_INIT;
-        if (g.job.files[i].format != FILE_PARQUET)
-            continue;
-        rc = inspect_file(&g, i, &problem);
-        if (rc == RC_INVALID) {
-            say_finding(i, &problem);
-            rc = RC_OK;
-        }
-    }
-    buf_init(&b, 4096);
-    if (rc == RC_OK) {
-        buf_put_literal(&b, "{\"result\":{}}");
-        child_say(&b);
-    }
-    buf_done(&b);
-    return rc == RC_OK ? 0 : 1;
-}
 
 /* A column of DuckDB's as one of ours; nested and unknown ones are JSON and VARCHAR. */
 static enum column_type nearest_type(duckdb_type t)
