@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""R-07 and R-08, P tier: swaps, rollbacks, reloads and cutovers under a load that checks every row."""
+import os
+
+import pytest
+from conftest import wait_for
+from stamped import Load, Stamped, check_report, walks_along
+
+REQUESTS, SWAPS = 200_000, 50
+RELOADS = 100
+
+
+def test_the_walk_check_itself():
+    assert walks_along([1, 3, 2], [1, 2, 3, 2]) and not walks_along([1, 3, 1], [1, 2, 3, 2])
+
+
+@pytest.mark.parametrize("public", [False, True], ids=["keyed", "public"])
+def test_r07_swaps_and_rollbacks_under_load(serve, tmp_path, public):
+    p = Stamped(tmp_path / "project", public=public)
+    p.publish(1)
+    p.history.append(1)
+    s = serve(p.path)
+    with Load(s, p, requests=REQUESTS // 2) as load:
+        stamp = 1
+        while stamp <= SWAPS // 2 or load.process.poll() is None:  # swaps go on as long as the client does
+            stamp += 1
+            p.swap(s, stamp)
+            if stamp % 5 == 0:
+                p.rollback(s)
+    report = load.end()
+    print(f"R-07: {report['requests']} requests, {report['not_modified']} of them 304, {len(p.history) - 1} changes")
+    assert report["requests"] >= REQUESTS // 2
+    assert (report["not_modified"] > 0) == public  # with a key there is never a 304
+    check_report(report, p.history)
+    wait_for(lambda: len(list((tmp_path / "cache0/snapshots/kv").glob("*/"))) <= 2, "old directories to go")
+
+
+def descriptors(s):
+    return len(os.listdir(f"/proc/{s.process.pid}/fd"))
+
+
+def test_r08_reloads_under_load(serve, tmp_path):
+    """Valid revisions, invalid ones, cutovers of schema and tenant column, superseded and cancelled ones."""
+    p = Stamped(tmp_path / "project")
+    p.publish(1)
+    p.history.append(1)
+    s = serve(p.path)
+    before, stamp, cutovers = descriptors(s), 1, 0
+    with Load(s, p, rate=4000) as load:
+        for i in range(RELOADS):
+            kind = i % 10
+            if kind == 3:
+                (p.path / "endpoints/kv.yml").write_text("name: [")
+                assert s.post("/reload").status == 409
+                p.configure(p.contract)
+            elif kind in (5, 9):
+                stamp, cutovers = stamp + 1, cutovers + 1
+                p.configure(p.contract + 1)
+                assert s.post("/reload").json["result"] == "applied"
+                assert s.dataset("kv")["cutover_pending"]
+                p.swap(s, stamp)
+                assert not s.dataset("kv")["cutover_pending"]
+            elif kind == 7:
+                home = p.contract
+                p.configure(home + 1)
+                s.post("/reload")
+                p.configure(home + 2)  # supersedes
+                s.post("/reload")
+                p.configure(home)  # cancels
+                s.post("/reload")
+                assert not s.dataset("kv")["cutover_pending"]
+            else:
+                p.configure(p.contract, description=f"revision {i}")
+                assert s.post("/reload").json["result"] == "applied"
+    report = load.end()
+    print(f"R-08: {RELOADS} rounds, {cutovers} cutovers, {report['requests']} requests")
+    check_report(report, p.history)
+    assert cutovers == RELOADS // 5 and s.get("/v1/endpoints/kv").status == 401
+    wait_for(lambda: descriptors(s) <= before, "as many descriptors as before")
