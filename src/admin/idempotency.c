@@ -97,7 +97,7 @@ static bool read_record(const struct idempotency *i, const char *file, struct re
     bool fine = false;
     buf_init(&text, LIMIT_RECORD_BYTES);
     arena_init(&arena, 16 * LIMIT_RECORD_BYTES);
-    if (io_read_file(path, &text, &err) == RC_OK) {
+    if (io_read_checked(path, &text, &err) == RC_OK) {
         const struct node *root = json_parse((struct str){text.p, text.n}, &arena, &err);
         const struct node *name = node_get(root, "key"), *request = node_get(root, "request");
         const struct node *status = node_get(root, "status"), *body = node_get(root, "body");
@@ -133,9 +133,10 @@ static void load(struct idempotency *i)
     AUTO(mem_free_auto) struct record **read = x_array0(n + 1, sizeof *read);
     for (size_t at = 0; at < n; at++) {
         struct record *r = x_alloc0(sizeof *r);
-        if (read_record(i, names[at], r)) {
+        /* A temporary name is a write that a crash cut short. */
+        if (str_ends(str_from(names[at]), ".json") && read_record(i, names[at], r)) {
             read[n_read++] = r;
-        } else { /* half-written by a crash, or rotten: dropped */
+        } else {
             AUTO(mem_free_auto) char *path = path_join(i->directory, names[at]);
             (void)unlink(path);
             mem_free(r);
@@ -245,7 +246,7 @@ static void write_record(struct idempotency *i, const char *name, const char *re
     jw_key(&w, "body");
     jw_str(&w, body);
     jw_close(&w, '}');
-    if (b.failed || io_write_file(path, b.p, b.n, 0600, &err) != RC_OK)
+    if (io_write_checked(path, &b, 0600, &err) != RC_OK)
         log_event(LOG_WARN, "idempotency", "an answer cannot be kept across restarts",
                   LF_STR("error", err.message));
     buf_done(&b);

@@ -30,6 +30,10 @@ MUST_CHECK enum rc io_read_file(const char *path, struct buf *ret, struct err *e
 /* Durable replacement: temporary file beside it, fsync, rename, fsync of the directory. */
 MUST_CHECK enum rc io_write_file(const char *path, const void *p, size_t n, mode_t mode,
                                  struct err *err);
+/* The same for @text with a checksum after it (appended to @text), and its reading back: RC_CORRUPT when
+ * a bit has changed. */
+MUST_CHECK enum rc io_write_checked(const char *path, struct buf *text, mode_t mode, struct err *err);
+MUST_CHECK enum rc io_read_checked(const char *path, struct buf *ret, struct err *err);
 MUST_CHECK enum rc io_stat(const char *path, struct stat *ret, struct err *err);
 /* Removes a tree without following symbolic links; a missing one is fine. */
 MUST_CHECK enum rc io_remove_tree(const char *path, struct err *err);

@@ -246,30 +246,13 @@ static bool take_facts(const struct node *root, struct snapshot_facts *f)
     return fine;
 }
 
-/* The file is JSON, a newline, and the CRC-32C of the JSON in hex: one changed byte is found. */
-static enum rc write_checked(const char *path, struct buf *json, struct err *err)
-{
-    uint32_t crc = crc32c(0, json->p, json->n);
-    buf_printf(json, "\n%08x\n", crc);
-    if (json->failed)
-        return err_set(err, RC_NO_MEMORY, "out of memory");
-    return io_write_file(path, json->p, json->n, 0644, err);
-}
-
 static const struct node *read_checked(const char *path, struct arena *arena, struct err *err)
 {
     struct buf text;
     const struct node *root = NULL;
-    char want[16];
     buf_init(&text, LIMIT_FACTS_BYTES);
-    if (io_read_file(path, &text, err) == RC_OK && text.n > 10) {
-        size_t n = text.n - 10;
-        (void)snprintf(want, sizeof want, "\n%08x\n", crc32c(0, text.p, n));
-        if (memcmp(text.p + n, want, 10) == 0)
-            root = json_parse((struct str){text.p, n}, arena, err);
-        else
-            (void)err_set(err, RC_CORRUPT, "%s: does not verify", path);
-    }
+    if (io_read_checked(path, &text, err) == RC_OK)
+        root = json_parse((struct str){text.p, text.n}, arena, err);
     buf_done(&text);
     return root;
 }
@@ -308,7 +291,7 @@ enum rc cache_finish_build(struct state *s, const char *build, const struct snap
     struct buf json;
     buf_init(&json, LIMIT_FACTS_BYTES);
     put_facts(&json, facts);
-    enum rc rc = write_checked(facts_path, &json, err);
+    enum rc rc = io_write_checked(facts_path, &json, 0644, err);
     buf_done(&json);
     if (rc == RC_OK)
         rc = fsync_file(build, STORE_FILE_NAME, err);
@@ -353,7 +336,7 @@ enum rc cache_write_index(const struct state *s, const struct snapshot *active,
     jw_key(&w, "quarantined");
     jw_cstr(&w, *quarantined ? quarantined : NULL);
     jw_close(&w, '}');
-    rc = write_checked(path, &json, err);
+    rc = io_write_checked(path, &json, 0644, err);
     buf_done(&json);
     return rc;
 }

@@ -54,8 +54,8 @@ class Answer:
 
 
 class Server:
-    def __init__(self, project, cache, env=None):
-        self.project, self.cache, self.extra = str(project), str(cache), env or {}
+    def __init__(self, project, cache, env=None, binary=BIN):
+        self.project, self.cache, self.extra, self.binary = str(project), str(cache), env or {}, binary
         self.api_port, self.admin_port = free_port(), free_port()
         self.log_path = self.cache + ".log"
         self.process = None
@@ -69,7 +69,7 @@ class Server:
                    OFFLOADER_DRAIN_SECONDS="2", OFFLOADER_POOL_SIZE="4")
         env.update(self.extra)
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([BIN, "serve"], env=env, stdout=log, stderr=log)
+            self.process = subprocess.Popen([self.binary, "serve"], env=env, stdout=log, stderr=log)
         wait_for(self.is_live, "the admin port")
         if ready:
             wait_for(lambda: self.admin("/ready").status == 200, "readiness")
