@@ -9,6 +9,9 @@
 
 #include "http/http.h"
 
+#define LIMIT_METHOD_BYTES 32
+#define LIMIT_LINE_BYTES (LIMIT_METHOD_BYTES + HTTP_LIMIT_TARGET_BYTES + 10) /* " " and " HTTP/1.1" */
+
 /* ---- byte classes ---- */
 
 enum { IN_TOKEN = 1, IN_VALUE = 2, IN_TARGET = 4, IN_HOST = 8 };
@@ -121,7 +124,8 @@ static struct http_parse_result parse_request_line(struct str line, struct http_
     r->method_text = (struct str){line.p, (size_t)(first - line.p)};
     struct str target = {first + 1, (size_t)(last - first - 1)};
     struct str version = {last + 1, (size_t)(end - last - 1)};
-    if (r->method_text.n == 0 || !all_in(r->method_text, IN_TOKEN))
+    if (r->method_text.n == 0 || r->method_text.n > LIMIT_METHOD_BYTES ||
+        !all_in(r->method_text, IN_TOKEN))
         return refuse(400, "the method is not well-formed");
     r->http_1_0 = str_is(version, "HTTP/1.0");
     if (!r->http_1_0 && !str_is(version, "HTTP/1.1"))
@@ -314,13 +318,24 @@ static size_t find_end(const char *p, size_t n, size_t *scan_at, bool *ret_bare)
     return 0;
 }
 
+/* So that a head which a lenient parser would take as whole is refused at once, not when its time is
+ * up. A CR that came last may still be followed by its LF. */
+static bool has_bare_cr(const char *p, size_t n)
+{
+    const char *end = p + n;
+    for (const char *cr = p; (cr = memchr(cr, '\r', (size_t)(end - cr))) != NULL; cr++)
+        if (cr + 1 < end && cr[1] != '\n')
+            return true;
+    return false;
+}
+
 static struct http_parse_result check_start(const char *p, size_t n, struct http_request *r)
 {
     if (p[0] == '\r' || p[0] == '\n')
         return refuse(400, "an empty line where a request was expected");
     const char *cr = memchr(p, '\r', n);
     if (!cr) {
-        if (n > HTTP_LIMIT_TARGET_BYTES + 64)
+        if (n > LIMIT_LINE_BYTES)
             return refuse(414, "the URL is longer than 8 KiB");
         /* Not even a method within its possible length, or bytes no request line has. */
         for (size_t i = 0; i < n; i++)
@@ -376,17 +391,19 @@ struct http_parse_result http_parse_head(const char *p, size_t n, size_t *scan_a
     clear(ret);
     if (n == 0)
         return more();
-    bool line_is_checked = *scan_at > 0;
+    size_t checked = *scan_at; /* whole lines before, the request line first */
     size_t head = find_end(p, n, scan_at, &bare);
     if (head)
         return parse_lines(p, head, allow_bodies, ret);
-    if (!line_is_checked) {
+    if (checked == 0) {
         struct http_parse_result start = check_start(p, n, ret);
         if (start.state == HTTP_PARSE_REFUSED)
             return start;
     }
     if (bare)
         return refuse(400, "a bare LF");
+    if (has_bare_cr(p + checked, n - checked))
+        return refuse(400, "a bare CR");
     return n >= HTTP_LIMIT_HEAD_BYTES ? refuse(431, "the head is larger than 16 KiB") : more();
 }
 
