@@ -118,7 +118,6 @@ static enum rc attempt(struct net *n, const struct net_request *q, const char *u
     return RC_OK;
 }
 
-/* False when the caller gave up meanwhile. */
 static bool pause_ms(int64_t ms, const _Atomic bool *cancelled)
 {
     pthread_mutex_t mutex;
@@ -147,6 +146,13 @@ static int64_t pause_before(const struct net *n, const struct net_response *r, i
     int64_t asked_ms =
         r->status ? retry_after_ms(net_response_header(r, "retry-after"), wall_us()) : -1;
     return asked_ms > ms ? asked_ms : ms;
+}
+
+bool net_pause_before_retry(struct net *n, int nth, const _Atomic bool *cancelled)
+{
+    uint32_t random;
+    random_bytes(&random, sizeof random);
+    return pause_ms(retry_backoff_ms(n->backoff_ms, nth, random), cancelled);
 }
 
 /* Attempts of one hop until an answer, the last retry, or an error that stays. */
@@ -228,6 +234,8 @@ enum rc net_check_status(const struct net_response *r, const char *what, struct 
     if (s == 412)
         return err_set(err, RC_CONFLICT, "%s: the object was replaced meanwhile (status 412)",
                        what);
+    if (s == 416)
+        return err_set(err, RC_CORRUPT, "%s: shorter than it should be (status 416)", what);
     if (s == 429 || s >= 500)
         return err_set(err, RC_UNAVAILABLE, "%s: the server answered with status %d", what, s);
     return err_set(err, RC_INVALID, "%s: the server answered with status %d", what, s);

@@ -99,10 +99,15 @@ struct net_request {    /* everything borrowed for the call; zero is a sensible 
  */
 MUST_CHECK enum rc net_fetch(struct net *n, const struct net_request *request,
                              struct net_response *ret, struct err *err);
-/* RC_OK for 2xx and 304; 404 and 410 RC_NOT_FOUND, 401 and 403 RC_DENIED, 412 RC_CONFLICT, 429 and
- * 5xx RC_UNAVAILABLE, the rest RC_INVALID. @what begins the message: "cannot read 'gs://b/o'". */
+/* RC_OK for 2xx and 304; 404 and 410 RC_NOT_FOUND, 401 and 403 RC_DENIED, 412 RC_CONFLICT, 416
+ * RC_CORRUPT, 429 and 5xx RC_UNAVAILABLE, the rest RC_INVALID. @what begins the message: "cannot
+ * read 'gs://b/o'". */
 MUST_CHECK enum rc net_check_status(const struct net_response *r, const char *what,
                                     struct err *err);
+
+/* For callers with retries of their own: waits as net_fetch does before the @nth (1 = the first).
+ * False when @cancelled turned true meanwhile. */
+MUST_CHECK bool net_pause_before_retry(struct net *n, int nth, const _Atomic bool *cancelled);
 
 /* ---- URLs ---- */
 

@@ -28,6 +28,11 @@ struct objectstore;
 /* Reads OFFLOADER_S3_*, OFFLOADER_GCS_*, GOOGLE_APPLICATION_CREDENTIALS, AWS_* and
  * OFFLOADER_ALLOW_LOOPBACK from the environment. @anonymous_by_default: the local trial's (cli.md). */
 MUST_CHECK enum rc objectstore_new(bool anonymous_by_default, struct objectstore **ret, struct err *err);
+/* As objectstore_new, with an environment (borrowed for good) and client options of the caller's own. */
+struct net_options;
+MUST_CHECK enum rc objectstore_new_with(const char *(*get)(const char *name), bool anonymous_by_default,
+                                        const struct net_options *options, struct objectstore **ret,
+                                        struct err *err);
 void objectstore_free(struct objectstore *o);
 
 /* True for gs://, s3://, https:// (and http://, which open calls refuse unless it is allowed). */
