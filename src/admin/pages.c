@@ -135,6 +135,8 @@ static bool process_gauge(struct admin *a, enum metric m, double *ret)
         *ret = (double)n;
     } else if (m == METRIC_config_sync_enabled || m == METRIC_config_sync_ok)
         return sync_gauge(a, m, ret);
+    else if (m == METRIC_config_kept_copy)
+        *ret = refresh_serves_config_copy(a->options.refresh);
     else if (m == METRIC_http_connections)
         *ret = (double)http_server_connections(*a->options.api_server);
     else if (m == METRIC_draining)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Start: lock and project, loops, live, cache, pool, serve, refresh (warm start publishes the first
+ * Start: project, loops, live, cache, pool, serve, refresh (warm start publishes the first
  * view), then the ports. Stop: drain, close the API port, stop refresh, close the rest, in reverse.
  * Signals arrive on the main thread by sigwaitinfo; every other thread has them blocked.
  */
@@ -41,6 +41,9 @@ struct daemon {
     struct pool *pool;
     struct engine *engine;
     struct serve *serve;
+    struct objectstore *store;
+    struct config_source *config;
+    struct config_news news; /* until refresh takes it */
     struct refresh *refresh;
     struct admin *admin;
     struct http_server *api, *admin_server;
@@ -71,6 +74,16 @@ static void on_broken(void *arg, const char *dataset_id, uint64_t generation)
         refresh_report_broken(d->refresh, dataset_id, generation);
 }
 
+/* Ranges of remote files, for query processes; each pinned to its snapshot's version. */
+static enum rc read_remote(void *arg, const struct engine_file *file, uint64_t offset, void *to,
+                           size_t n, const _Atomic bool *cancelled, struct err *err)
+{
+    const struct daemon *d = arg;
+    struct object_request request = {
+        .url = file->location, .tag = file->etag, .cancelled = cancelled};
+    return objectstore_read(d->store, &request, offset, to, n, err);
+}
+
 /* ---- start ---- */
 
 static void raise_descriptor_limit(void)
@@ -82,10 +95,15 @@ static void raise_descriptor_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit); /* without it fewer connections fit */
 }
 
-static enum rc load_project(const char *path, struct project **ret, struct err *err)
+/* Before signals are blocked, so that a bucket that does not answer can be interrupted. */
+static enum rc load_project(struct daemon *d, struct err *err)
 {
     struct errlist findings = ERRLIST_INIT;
-    enum rc rc = project_load(path, &findings, ret, err);
+    enum rc rc = objectstore_new(d->options->is_trial, &d->store, err);
+    if (rc != RC_OK)
+        return rc;
+    d->config = config_source_new(d->settings->config, d->settings->cache_dir, d->store);
+    rc = config_source_boot(d->config, &findings, &d->news, err);
     for (size_t i = 0; i < findings.n_items; i++) {
         const struct finding *f = &findings.items[i];
         log_event(f->severity == FINDING_ERROR ? LOG_ERROR : LOG_WARN, "project", f->message,
@@ -125,6 +143,7 @@ static enum rc make_serving(struct daemon *d, struct err *err)
         .temp_directory = d->temp_directory,
         .cache_directory = d->remote_directory,
         .cache_bytes = s->remote_cache_bytes,
+        .reader = {read_remote, d},
     };
     d->live = live_new(on_publish, d);
     d->cache = cache_new(&cache);
@@ -154,11 +173,13 @@ static enum rc make_serving(struct daemon *d, struct err *err)
     return RC_OK;
 }
 
-static enum rc make_refresh(struct daemon *d, struct project *project, struct err *err)
+static enum rc make_refresh(struct daemon *d, struct err *err)
 {
     const struct settings *s = d->settings;
     struct refresh_options options = {
-        .project_path = s->config,
+        .config = d->config,
+        .store = d->store,
+        .reader = {read_remote, d},
         .cache_dir = s->cache_dir,
         .live = d->live,
         .refresh_interval_s = s->refresh_interval_s,
@@ -183,7 +204,7 @@ static enum rc make_refresh(struct daemon *d, struct project *project, struct er
         .cache_dir = s->cache_dir,
         .idempotency_ttl_hours = s->idempotency_ttl_hours,
     };
-    enum rc rc = refresh_new(&options, project, &d->refresh, err);
+    enum rc rc = refresh_new(&options, &d->news, &d->refresh, err);
     if (rc != RC_OK)
         return rc;
     admin.refresh = d->refresh;
@@ -220,18 +241,11 @@ static enum rc open_port(struct daemon *d, bool is_admin, struct http_server **r
 
 static enum rc start(struct daemon *d, struct err *err)
 {
-    struct project *project = NULL;
-    enum rc rc = load_project(d->settings->config, &project, err);
-    if (rc != RC_OK)
-        return rc;
-    rc = make_loops(d, err);
+    enum rc rc = make_loops(d, err);
     if (rc == RC_OK)
         rc = make_serving(d, err);
-    if (rc != RC_OK) {
-        project_free(project);
-        return rc;
-    }
-    rc = make_refresh(d, project, err); /* takes the project */
+    if (rc == RC_OK)
+        rc = make_refresh(d, err);
     if (rc == RC_OK)
         rc = io_mkdir_all(d->temp_directory, 0700, err);
     if (rc == RC_OK)
@@ -363,8 +377,10 @@ static void stop(struct daemon *d)
     serve_free(d->serve);
     live_free(d->live);
     refresh_free(d->refresh);
+    config_source_free(d->config);
     engine_free(d->engine);
     cache_free(d->cache);
+    objectstore_free(d->store);
     mem_free(d->temp_directory);
     mem_free(d->remote_directory);
 }
@@ -385,9 +401,11 @@ int daemon_run(const struct daemon_options *options)
     raise_descriptor_limit();
     store_install_bus_handler();
     (void)signal(SIGPIPE, SIG_IGN);
+    enum rc rc = load_project(&d, &err);
     handled_signals(&set);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL); /* threads inherit it */
-    enum rc rc = start(&d, &err);
+    if (rc == RC_OK)
+        rc = start(&d, &err);
     if (rc != RC_OK) {
         log_event(LOG_ERROR, "start", err.message, LF_STR("code", err.code));
         fprintf(stderr, "offloader: %s\n", err.message);

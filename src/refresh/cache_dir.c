@@ -246,7 +246,7 @@ static bool take_facts(const struct node *root, struct snapshot_facts *f)
     return fine;
 }
 
-static const struct node *read_checked(const char *path, struct arena *arena, struct err *err)
+const struct node *cache_read_checked(const char *path, struct arena *arena, struct err *err)
 {
     struct buf text;
     const struct node *root = NULL;
@@ -405,7 +405,7 @@ static struct snapshot *open_slug(const struct state *s, const char *parent, con
     struct err err = ERR_INIT;
     struct stat st;
     arena_init(&arena, UINT64_C(16) * LIMIT_FACTS_BYTES);
-    const struct node *root = read_checked(facts_path, &arena, &err);
+    const struct node *root = cache_read_checked(facts_path, &arena, &err);
     bool readable = root && take_facts(root, &facts);
     bool needs_source = state_dataset(s)->any_remote_scan || s->refresh->options.for_duckdb;
     bool same_contract =
@@ -448,7 +448,7 @@ static void read_index(struct state *s, const char *parent, char ret_quarantined
     struct arena arena;
     struct err err = ERR_INIT;
     arena_init(&arena, UINT64_C(16) * LIMIT_FACTS_BYTES);
-    const struct node *root = read_checked(path, &arena, &err);
+    const struct node *root = cache_read_checked(path, &arena, &err);
     const struct node *active = node_get(root, "active"), *previous = node_get(root, "previous");
     const struct node *quarantined = node_get(root, "quarantined");
     if (!root && err.rc != RC_NOT_FOUND) {

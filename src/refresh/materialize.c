@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One attempt, without the lock: resolve, check, build aside, gates, open. */
+/*
+ * One attempt, without the lock: resolve, check, fetch, build aside, gates, open. Only the build
+ * itself waits for a turn: a slow store keeps nobody else from building.
+ */
 #include <stdio.h>
 
 #include "base/io.h"
@@ -8,28 +11,33 @@
 #include "base/timeutil.h"
 #include "refresh/refresh_int.h"
 
-static void on_progress(void *arg, const struct ingest_progress *progress)
+void build_progress(struct build *b, enum build_phase phase, const struct ingest_progress *progress)
 {
-    struct state *s = arg;
+    struct state *s = b->state;
     int64_t now_us = monotonic_us();
     mutex_lock(&s->refresh->lock);
+    s->phase = phase;
     s->progress = *progress;
-    bool logs = now_us - s->progress_logged_us >= PROGRESS_LOG_US;
-    if (logs)
-        s->progress_logged_us = now_us;
     mutex_unlock(&s->refresh->lock);
-    if (logs)
-        log_event(LOG_INFO, "progress", "materializing", LF_STR("dataset", s->id),
-                  LF_INT("files_done", (int64_t)progress->files_done),
-                  LF_INT("files_total", (int64_t)progress->files_total),
-                  LF_INT("rows_done", (int64_t)progress->rows_done),
-                  LF_INT("rows_total", (int64_t)progress->rows_total),
-                  LF_INT("bytes_done", (int64_t)progress->bytes_done),
-                  LF_INT("bytes_total", (int64_t)progress->bytes_total));
+    if (now_us - b->logged_us < PROGRESS_LOG_US)
+        return;
+    b->logged_us = now_us;
+    log_event(LOG_INFO, "progress",
+              phase == BUILD_DOWNLOADING ? "downloading a snapshot" : "building a snapshot",
+              LF_STR("dataset", s->id), LF_INT("files_done", progress->files_done),
+              LF_INT("files_total", progress->files_total),
+              LF_INT("rows_done", progress->rows_done), LF_INT("rows_total", progress->rows_total),
+              LF_INT("bytes_done", progress->bytes_done),
+              LF_INT("bytes_total", progress->bytes_total));
 }
 
-/* At most `concurrency` datasets build at once. False: stopped while waiting. */
-static bool take_turn(struct state *s)
+static void on_ingest(void *arg, const struct ingest_progress *progress)
+{
+    build_progress(arg, BUILD_INGESTING, progress);
+}
+
+/* At most `concurrency` datasets build at once. */
+static enum rc take_turn(struct state *s, struct err *err)
 {
     struct refresh *r = s->refresh;
     LOCKED(&r->lock);
@@ -37,12 +45,9 @@ static bool take_turn(struct state *s)
            !atomic_load(&s->cancelled))
         cond_wait(&r->changed, &r->lock);
     if (r->stopping || atomic_load(&s->cancelled))
-        return false;
+        return err_set(err, RC_CANCELLED, "the refresh was stopped");
     r->n_materializing++;
-    s->is_materializing = true;
-    s->progress_logged_us = monotonic_us();
-    s->progress = (struct ingest_progress){0};
-    return true;
+    return RC_OK;
 }
 
 static void give_turn(struct state *s)
@@ -50,46 +55,53 @@ static void give_turn(struct state *s)
     struct refresh *r = s->refresh;
     LOCKED(&r->lock);
     r->n_materializing--;
-    s->is_materializing = false;
     cond_broadcast(&r->changed);
 }
 
-static uint64_t next_number(struct refresh *r)
+static uint64_t begin(struct state *s)
 {
-    LOCKED(&r->lock);
-    return ++r->n_temporary;
+    LOCKED(&s->refresh->lock);
+    s->is_materializing = true;
+    s->phase = BUILD_WAITING;
+    s->progress = (struct ingest_progress){0};
+    return ++s->refresh->n_temporary;
 }
 
-static enum rc ingest(struct state *s, const struct order *o, const struct manifest *m,
-                      const char *build, const char *temp, struct ingest_report *report,
-                      struct err *err)
+static void end(struct state *s)
 {
-    AUTO(mem_free_auto) const char **paths = x_array0(m->n_files, sizeof *paths);
-    for (size_t i = 0; i < m->n_files; i++) {
-        if (m->files[i].remote)
-            return err_set_code(err, RC_UNAVAILABLE, "source_unreachable",
-                                "this version reads local files only, not object stores");
-        paths[i] = m->files[i].location;
-    }
+    LOCKED(&s->refresh->lock);
+    s->is_materializing = false;
+}
+
+static enum rc ingest(struct build *b, const struct order *o, const struct manifest *m,
+                      const char *const *paths, struct ingest_report *report, struct err *err)
+{
+    struct state *s = b->state;
     struct ingest_job job = {
         .dataset = o->dataset,
         .manifest = m,
         .local_paths = paths,
-        .target_directory = build,
-        .temp_directory = temp,
+        .target_directory = b->target,
+        .temp_directory = b->spill,
         .active_directory =
             o->dataset->checks.has_min_tenant_ratio && o->active && !o->errand.is_cutover
                 ? o->active->directory
                 : NULL,
         .limits = s->refresh->options.limits,
-        .on_progress = on_progress,
-        .arg = s,
+        .on_progress = on_ingest,
+        .arg = b,
         .cancelled = &s->cancelled,
     };
-    return engine_ingest(&job, report, err);
+    enum rc rc = take_turn(s, err);
+    if (rc != RC_OK)
+        return rc;
+    rc = engine_ingest(&job, report, err);
+    give_turn(s);
+    return rc;
 }
 
-/* Where endpoints read the files themselves, the snapshot remembers them. */
+/* Where endpoints read the files themselves, the snapshot remembers them: remote ones where they
+ * are for good, since a download goes with its build. */
 static struct engine_source *make_source(const struct state *s, const struct order *o,
                                          const struct manifest *m)
 {
@@ -97,53 +109,75 @@ static struct engine_source *make_source(const struct state *s, const struct ord
         return NULL;
     AUTO(mem_free_auto) const char **paths = x_array0(m->n_files, sizeof *paths);
     for (size_t i = 0; i < m->n_files; i++)
-        paths[i] = m->files[i].location;
+        paths[i] = m->files[i].remote ? NULL : m->files[i].location;
     return engine_source_new(m, paths);
 }
 
-static enum rc build_snapshot(struct state *s, const struct order *o, const struct manifest *m,
-                              struct snapshot **ret, struct err *err)
+static void fill_facts(const struct build *b, const struct order *o, const struct manifest *m,
+                       const struct ingest_report *report, struct snapshot_facts *facts)
 {
-    uint64_t number = next_number(s->refresh);
-    AUTO(mem_free_auto) char *build = NULL;
-    AUTO(mem_free_auto) char *temp = NULL;
+    *facts = (struct snapshot_facts){
+        .snapshot_id = x_strdup(m->snapshot_id),
+        .model_tag = x_printf("%s/%s", m->producer, m->upstream_run_id),
+        .watermark_us = m->watermark_us,
+        .created_at_us = m->created_at_us,
+        .n_rows = report->n_rows,
+        .n_bytes = report->store_bytes,
+        .quality_warning = m->quality == QUALITY_WARNING,
+        .source = make_source(b->state, o, m),
+    };
+    memcpy(facts->contract_fingerprint, o->dataset->contract_fingerprint, 32);
+    memcpy(facts->build_fingerprint, o->dataset->build_fingerprint, 32);
+    manifest_fingerprint(m, o->dataset->contract_fingerprint,
+                         (const uint8_t(*)[32])report->file_hashes, report->file_sizes,
+                         facts->fingerprint);
+}
+
+/* In the build's directories; the caller removes them. */
+static enum rc build_aside(struct build *b, const struct order *o, struct manifest *m, char **paths,
+                           struct outcome *ret, struct err *err)
+{
+    AUTO(mem_free_auto) char *downloads = path_join(b->parent, "files");
     AUTO(mem_free_auto) char *directory = NULL;
-    AUTO(mem_free_auto) char *parent = x_printf(
-        "%s/temporary/%s.%llu", s->refresh->options.cache_dir, s->id, (unsigned long long)number);
     struct ingest_report report = {0};
     struct snapshot_facts facts = {0};
-    struct err tidy = ERR_INIT;
-    enum rc rc = cache_begin_build(s, number, &build, &temp, err);
+    enum rc rc = place_files(b, m, downloads, false, paths, &ret->source_reachable, err);
     if (rc == RC_OK)
-        rc = ingest(s, o, m, build, temp, &report, err);
+        rc = ingest(b, o, m, (const char *const *)paths, &report, err);
     if (rc == RC_OK && !o->errand.override_checks)
         rc = gates_check(o->dataset, m, &report, o->errand.is_cutover ? NULL : o->active, wall_us(),
                          err);
     if (rc == RC_OK) {
-        facts = (struct snapshot_facts){
-            .snapshot_id = x_strdup(m->snapshot_id),
-            .model_tag = x_printf("%s/%s", m->producer, m->upstream_run_id),
-            .watermark_us = m->watermark_us,
-            .created_at_us = m->created_at_us,
-            .n_rows = report.n_rows,
-            .n_bytes = report.store_bytes,
-            .quality_warning = m->quality == QUALITY_WARNING,
-            .source = make_source(s, o, m),
-        };
-        memcpy(facts.contract_fingerprint, o->dataset->contract_fingerprint, 32);
-        memcpy(facts.build_fingerprint, o->dataset->build_fingerprint, 32);
-        manifest_fingerprint(m, o->dataset->contract_fingerprint,
-                             (const uint8_t(*)[32])report.file_hashes, report.file_sizes,
-                             facts.fingerprint);
-        rc = cache_finish_build(s, build, &facts, number, &directory, err);
+        fill_facts(b, o, m, &report, &facts);
+        rc = cache_finish_build(b->state, b->target, &facts, b->number, &directory, err);
     }
     if (rc == RC_OK) {
-        *ret = cache_make_snapshot(s, &facts, directory, err);
-        rc = *ret ? RC_OK : err->rc;
+        ret->snapshot = cache_make_snapshot(b->state, &facts, directory, err);
+        rc = ret->snapshot ? RC_OK : err->rc;
     }
     facts_done(&facts);
     ingest_report_done(&report);
-    IGNORE(io_remove_tree(parent, &tidy)); /* the next start empties it in any case */
+    return rc;
+}
+
+static enum rc build_snapshot(struct state *s, const struct order *o, struct manifest *m,
+                              struct outcome *ret, struct err *err)
+{
+    struct build b = {.state = s, .number = begin(s), .logged_us = monotonic_us()};
+    AUTO(mem_free_auto) char **paths = x_array0(m->n_files + 1, sizeof *paths);
+    struct err tidy = ERR_INIT;
+    enum rc rc = cache_begin_build(s, b.number, &b.target, &b.spill, err);
+    b.parent = x_printf("%s/temporary/%s.%llu", s->refresh->options.cache_dir, s->id,
+                        (unsigned long long)b.number);
+    if (rc == RC_OK)
+        rc = build_aside(&b, o, m, paths, ret, err);
+    IGNORE(io_remove_tree(b.parent, &tidy)); /* the next start empties it in any case */
+    for (size_t i = 0; i < m->n_files; i++)
+        mem_free(paths[i]);
+    mem_free(b.target);
+    mem_free(b.spill);
+    mem_free(b.parent);
+    end(s);
     return rc;
 }
 
@@ -153,28 +187,40 @@ static enum attempt_status status_of(enum rc rc)
     return rc == RC_OK ? ATTEMPT_OK : rc == RC_INVALID ? ATTEMPT_REJECTED : ATTEMPT_FAILED;
 }
 
+static enum rc resolve(struct state *s, const struct order *o, struct outcome *ret,
+                       struct manifest **ret_manifest)
+{
+    struct resolve_job job = {
+        .project = o->project->project,
+        .dataset = o->dataset,
+        .store = s->refresh->options.store,
+        .memory = &s->memory,
+        .seen = o->has_seen ? o->seen : NULL,
+        .has_active = o->active != NULL,
+        .cancelled = &s->cancelled,
+    };
+    struct resolved resolved;
+    enum rc rc = resolve_manifest(&job, &resolved, &ret->err);
+    *ret_manifest = resolved.manifest;
+    memcpy(ret->snapshot_id, resolved.snapshot_id, sizeof ret->snapshot_id);
+    memcpy(ret->seen, resolved.seen, sizeof ret->seen);
+    ret->has_seen = resolved.has_seen;
+    ret->source_reachable = resolved.reachable;
+    ret->manifest_valid = rc == RC_OK;
+    ret->was_untouched = rc == RC_OK && !resolved.manifest;
+    return rc;
+}
+
 void attempt_run(struct state *s, const struct order *o, struct outcome *ret)
 {
     struct manifest *m = NULL;
-    *ret = (struct outcome){
-        .status = ATTEMPT_UNCHANGED, .source_reachable = true, .manifest_valid = true};
-    enum rc rc = resolve_manifest(o->project->project, o->dataset, o->has_seen ? o->seen : NULL, &m,
-                                  ret->snapshot_id, ret->seen, &ret->err);
-    ret->has_seen = rc == RC_OK || rc == RC_INVALID;
-    ret->source_reachable =
-        rc == RC_OK || (rc == RC_INVALID && strcmp(ret->err.code, "missing_file") != 0);
-    ret->manifest_valid = rc == RC_OK;
-    ret->was_untouched = rc == RC_OK && !m;
+    *ret = (struct outcome){.status = ATTEMPT_UNCHANGED};
+    enum rc rc = resolve(s, o, ret, &m);
     ret->was_quarantined =
         m && !o->errand.forced && strcmp(o->errand.quarantined, m->snapshot_id) == 0;
     if (rc == RC_OK && m && !decide_skips(&o->errand, m->snapshot_id)) {
         ret->quality_warning = m->quality == QUALITY_WARNING;
-        if (!take_turn(s)) {
-            rc = err_set(&ret->err, RC_CANCELLED, "the refresh was stopped");
-        } else {
-            rc = build_snapshot(s, o, m, &ret->snapshot, &ret->err);
-            give_turn(s);
-        }
+        rc = build_snapshot(s, o, m, ret, &ret->err);
         ret->status = status_of(rc);
     } else if (rc != RC_OK) {
         ret->status = status_of(rc);

@@ -107,6 +107,7 @@ void state_free(struct state *s)
     project_ref_put(s->project);
     project_ref_put(s->pending);
     metrics_dataset_unregister(s->metrics_slot);
+    source_memory_done(&s->memory);
     mem_free(s->id);
     mem_free(s);
 }
@@ -223,13 +224,16 @@ void refresh_report_broken(struct refresh *r, const char *dataset_id, uint64_t g
 
 /* ---- life ---- */
 
-enum rc refresh_new(const struct refresh_options *options, struct project *taken,
+enum rc refresh_new(const struct refresh_options *options, struct config_news *news,
                     struct refresh **ret, struct err *err)
 {
+    struct project *taken = TAKE(news->project);
     struct refresh *r = x_alloc0(sizeof *r);
     r->options = *options;
     r->lock_fd = -1;
     r->sync_result = "init";
+    memcpy(r->revision, news->revision, sizeof r->revision);
+    r->copy_because = news->copy_because;
     mutex_init(&r->lock);
     mutex_init(&r->reload_lock);
     cond_init(&r->changed);
@@ -255,6 +259,7 @@ void refresh_start(struct refresh *r)
 {
     struct err err = ERR_INIT;
     const struct project *p = r->project->project;
+    LOCKED(&r->reload_lock); /* no reload before this one is recorded as applied */
     AUTO(mem_free_auto) struct state **states = x_array0(p->n_datasets + 1, sizeof *states);
     cache_remove_strangers(r, p);
     for (size_t i = 0; i < p->n_datasets; i++) {
@@ -266,19 +271,22 @@ void refresh_start(struct refresh *r)
     for (size_t i = 0; i < p->n_datasets; i++)
         state_add_locked(r, states[i]);
     r->is_started = true;
-    r->has_walked = project_walk_fingerprint(r->options.project_path, r->walked, &err) == RC_OK;
     r->sync_checked_us = wall_us();
+    if (r->copy_because)
+        note_copy_locked(r);
     publish_locked(r);
     for (size_t i = 0; i < r->n_states; i++)
         state_start(r->states[i]);
     r->has_sync_thread = thread_start(&r->sync_thread, "config-sync", sync_main, r, &err) == RC_OK;
     mutex_unlock(&r->lock);
+    config_source_applied(r->options.config, is_read_from, r);
 }
 
 void refresh_stop(struct refresh *r)
 {
     mutex_lock(&r->lock);
     r->stopping = true;
+    atomic_store(&r->sync_cancelled, true);
     for (size_t i = 0; i < r->n_states; i++)
         atomic_store(&r->states[i]->cancelled, true);
     cond_broadcast(&r->changed);

@@ -12,11 +12,15 @@
 
 #include "live/live.h"
 #include "markup/markup.h"
+#include "objectstore/objectstore.h"
+#include "refresh/config_source.h"
 
 struct refresh_options {
-    const char *project_path; /* offloader.yml or its directory; borrowed for good */
-    const char *cache_dir;    /* borrowed for good */
+    struct config_source *config; /* borrowed for good; nobody else uses it from refresh_new() on */
+    const char *cache_dir;        /* borrowed for good */
     struct live *live;
+    struct objectstore *store;      /* borrowed for good */
+    struct engine_reader reader;    /* ranges of remote files */
     int64_t refresh_interval_s;     /* of static manifests; 0: off */
     int64_t config_sync_interval_s; /* 0: off */
     int concurrency;                /* materializations at once */
@@ -29,8 +33,9 @@ struct refresh_options {
 
 struct refresh;
 
-/* Takes the cache directory's lock. RC_BUSY: another process has it. Takes over @project. */
-MUST_CHECK enum rc refresh_new(const struct refresh_options *options, struct project *taken,
+/* Takes the cache directory's lock. RC_BUSY: another process has it. Takes over @news->project,
+ * what config_source_boot() brought. */
+MUST_CHECK enum rc refresh_new(const struct refresh_options *options, struct config_news *news,
                                struct refresh **ret, struct err *err);
 /* Serves what the cache has, publishes the first view, starts the threads. */
 void refresh_start(struct refresh *r);
@@ -98,5 +103,7 @@ struct dataset_gauges {
 void refresh_each_gauges(struct refresh *r, void (*f)(void *arg, const struct dataset_gauges *g),
                          void *arg);
 bool refresh_config_sync(struct refresh *r, bool *ret_ok); /* enabled? */
+bool refresh_serves_config_copy(
+    struct refresh *r); /* the bucket was away at the start, and still is */
 
 #endif

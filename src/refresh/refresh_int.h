@@ -17,7 +17,15 @@
 
 #define PROGRESS_LOG_US INT64_C(5000000)
 #define INDEX_RETRY_US INT64_C(5000000)
-#define LIMIT_LOADS 3 /* of a project that changes while it is read */
+#define COPY_RETRY_US INT64_C(30000000) /* a look at the bucket, where no sync interval is set */
+
+enum build_phase { BUILD_WAITING, BUILD_DOWNLOADING, BUILD_INGESTING };
+
+/* What a source told about its version, for the next conditional request. */
+struct source_memory {
+    char *url, *tag; /* owned; NULL: nothing is known */
+};
+void source_memory_done(struct source_memory *memory);
 
 struct state {
     struct refresh *refresh;
@@ -42,9 +50,10 @@ struct state {
     bool index_is_stale; /* the index on disk could not be written and says less than what serves */
     uint8_t seen[32];    /* what the manifest looked like at the last attempt */
     bool has_seen;
+    struct source_memory memory; /* of the state's own thread, no lock */
     bool is_materializing;
+    enum build_phase phase;
     struct ingest_progress progress;
-    int64_t progress_logged_us;
     uint64_t broken_generation;
 };
 
@@ -64,9 +73,10 @@ struct refresh {
     pthread_t sync_thread;
     bool has_sync_thread, wants_sync;
     /* config sync */
-    uint8_t walked[32];
-    bool has_walked;
-    const char *sync_result; /* literal */
+    _Atomic bool sync_cancelled;
+    char revision[17];
+    const char *copy_because; /* literal, NULL: the project did not come from the kept copy */
+    const char *sync_result;  /* literal */
     char sync_error[64];
     int64_t sync_checked_us, sync_applied_us;
     uint64_t n_temporary;
@@ -87,6 +97,8 @@ struct snapshot_facts { /* snapshot.json */
     struct engine_source *source; /* owned; where something reads the files themselves */
 };
 void facts_done(struct snapshot_facts *f);
+/* JSON that io_write_checked() wrote, in @arena; NULL when it is not there or does not verify. */
+const struct node *cache_read_checked(const char *path, struct arena *arena, struct err *err);
 MUST_CHECK enum rc cache_prepare(const char *cache_dir, int *ret_lock_fd, struct err *err);
 /* An empty directory to build in, and one to spill in; owned paths. */
 MUST_CHECK enum rc cache_begin_build(struct state *s, uint64_t number, char **ret_build,
@@ -113,14 +125,27 @@ struct snapshot *cache_make_snapshot(const struct state *s, struct snapshot_fact
                                      const char *directory, struct err *err);
 
 /* ---- resolve.c ---- */
-/*
- * Reads the manifest of @d (of project @p). *ret_manifest NULL with RC_OK: nothing changed since
- * @seen. RC_INVALID: the manifest is at fault. @ret_id: its snapshot's id where it can be told,
- * also then. @ret_seen: what the manifest looks like.
- */
-MUST_CHECK enum rc resolve_manifest(const struct project *p, const struct dataset *d,
-                                    const uint8_t *seen, struct manifest **ret_manifest,
-                                    char ret_id[201], uint8_t ret_seen[32], struct err *err);
+struct resolve_job { /* borrowed for the call */
+    const struct project *project;
+    const struct dataset *dataset;
+    struct objectstore *store;
+    struct source_memory *memory; /* the calling thread's */
+    const uint8_t *seen;          /* at the last attempt; NULL: read in any case */
+    bool has_active;
+    const _Atomic bool *cancelled;
+};
+struct resolved {
+    struct manifest *manifest; /* owned; NULL with RC_OK: nothing new */
+    char snapshot_id[201];     /* its id where it can be told, also on failure */
+    uint8_t seen[32];          /* what the source looked like */
+    bool has_seen;
+    bool reachable;
+};
+/* RC_INVALID: the manifest is at fault; anything else: network, disk. */
+MUST_CHECK enum rc resolve_manifest(const struct resolve_job *job, struct resolved *ret,
+                                    struct err *err);
+/* Gives an error of the object store its contract code. Returns @rc. */
+enum rc blame_source(enum rc rc, struct err *err);
 
 /* ---- gates.c ---- */
 /* RC_INVALID with code check_failed: which check, the value, the limit. @active NULL: none. */
@@ -149,6 +174,26 @@ struct outcome {
     bool has_seen;
 };
 void attempt_run(struct state *s, const struct order *o, struct outcome *ret);
+struct build { /* one snapshot being made; owned by build_snapshot() */
+    struct state *state;
+    uint64_t number;
+    char *parent, *target, *spill;
+    int64_t logged_us; /* monotonic: progress was last on the log */
+};
+/* Shown in diagnostics, and on the log when it takes long. */
+void build_progress(struct build *b, enum build_phase phase,
+                    const struct ingest_progress *progress);
+
+/* ---- place.c ---- */
+/*
+ * Fills @ret_paths (owned strings, one a file) with local paths: remote files are downloaded into
+ * @directory first. @only_stat: nothing is downloaded, remote paths stay NULL. Either way each
+ * remote file of @m is pinned afterwards. @ret_reachable is set when the store, not the file, is
+ * the trouble.
+ */
+MUST_CHECK enum rc place_files(struct build *b, struct manifest *m, const char *directory,
+                               bool only_stat, char **ret_paths, bool *ret_reachable,
+                               struct err *err);
 
 /* ---- attempt.c ---- */
 void *state_main(void *arg);
@@ -164,6 +209,9 @@ void contract_of(const struct dataset *d, struct contract *ret);
 /* For a reference that is given up together with the directory. NULL is fine. */
 void discard(struct snapshot *s);
 /* ---- reload.c ---- */
+void note_copy_locked(struct refresh *r);
+/* Is a file under @directory read by what serves? @arg is the struct refresh. */
+bool is_read_from(void *arg, const char *directory);
 void *sync_main(void *arg);
 /* ---- status.c ---- */
 bool readiness_locked(struct refresh *r);

@@ -7,7 +7,7 @@
  */
 #include <stdio.h>
 
-#include "base/hash.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/timeutil.h"
@@ -103,12 +103,56 @@ static void apply_locked(struct refresh *r, struct project_ref *fresh)
     publish_locked(r);
 }
 
+/* Classes only: a place, a bucket or a key, is nobody's business who reads diagnostics or events.
+ */
 static void note_error_locked(struct refresh *r, const char *class, const char *message)
 {
     r->sync_result = "error";
     (void)snprintf(r->sync_error, sizeof r->sync_error, "%s", class);
     r->sync_checked_us = wall_us();
     events_add(EVENT_RELOAD, NULL, NULL, 0, "the project was not reloaded: %s", message);
+}
+
+void note_copy_locked(struct refresh *r)
+{
+    r->sync_result = "error";
+    (void)snprintf(r->sync_error, sizeof r->sync_error, "%s", r->copy_because);
+    events_add(
+        EVENT_BOOT, NULL, NULL, 0,
+        "the project's bucket could not be read (%s): serving revision %s from the copy kept "
+        "on disk",
+        r->copy_because, r->revision);
+}
+
+/* ---- directories that are still read ---- */
+
+static bool reads_from(const struct snapshot *s, const char *directory)
+{
+    size_t n = strlen(directory);
+    for (size_t i = 0; s && s->source && i < s->source->n_files; i++)
+        if (strncmp(s->source->files[i].location, directory, n) == 0 &&
+            s->source->files[i].location[n] == '/')
+            return true;
+    return false;
+}
+
+static bool is_root(const struct project_ref *p, const char *directory)
+{
+    return p && strcmp(p->project->root, directory) == 0;
+}
+
+bool is_read_from(void *arg, const char *directory)
+{
+    struct refresh *r = arg;
+    AUTO(mem_free_auto) char *real = path_real(directory);
+    bool used = false;
+    LOCKED(&r->lock);
+    for (size_t i = 0; real && !used && i < r->n_states; i++) {
+        const struct state *s = r->states[i];
+        used = is_root(s->project, real) || is_root(s->pending, real) ||
+               reads_from(s->active, real) || reads_from(s->previous, real);
+    }
+    return used;
 }
 
 /* What a person needs to find the first problem. */
@@ -124,113 +168,89 @@ static void describe(const struct errlist *findings, char *ret, size_t n)
     }
 }
 
-/*
- * Reads the project whole: what was walked before and after must be the same, or a push was under
- * way and half of it may have been read.
- */
-static enum rc load_whole(struct refresh *r, uint8_t ret_walked[32], bool *ret_has_walked,
-                          struct errlist *findings, struct project **ret, struct err *err)
+/* ---- reloading ---- */
+
+static void apply_news_locked(struct refresh *r, struct config_news *news)
 {
-    uint8_t after[32];
-    for (int i = 0; i < LIMIT_LOADS; i++) {
-        struct err unread = ERR_INIT;
-        errlist_done(findings);
-        *ret_has_walked =
-            project_walk_fingerprint(r->options.project_path, ret_walked, &unread) == RC_OK;
-        enum rc rc = project_load(r->options.project_path, findings, ret, err);
-        if (!*ret_has_walked)
-            return rc;
-        if (project_walk_fingerprint(r->options.project_path, after, &unread) == RC_OK &&
-            memcmp(ret_walked, after, sizeof after) == 0)
-            return rc;
-        if (rc == RC_OK)
-            project_free(TAKE(*ret));
-    }
-    *ret_has_walked = false;
-    return err_set(
-        err, RC_BUSY,
-        "the project changed %d times while it was read; it is read again at the next check",
-        LIMIT_LOADS);
+    struct project_ref *fresh = project_ref_new(TAKE(news->project));
+    apply_locked(r, fresh);
+    project_ref_put(fresh);
+    memcpy(r->revision, news->revision, sizeof r->revision);
+    r->sync_result = "applied";
+    r->sync_error[0] = 0;
+    r->sync_checked_us = r->sync_applied_us = wall_us();
+    const struct event_field fields[] = {{"revision", r->revision}};
+    events_add(EVENT_RELOAD, NULL, fields, ARRAY_LEN(fields), "project revision %s applied",
+               r->revision);
 }
 
-static enum rc refuse_locked(struct refresh *r, enum rc rc, const char *message, struct err *err)
-{
-    note_error_locked(r,
-                      rc == RC_INVALID ? "invalid"
-                      : rc == RC_BUSY  ? "changing"
-                                       : "unreachable",
-                      message);
-    return err_set(err, rc, "%s", message);
-}
-
-static enum reload_result take_locked(struct refresh *r, struct project *loaded,
-                                      char ret_revision[17])
+static void note_unchanged_locked(struct refresh *r)
 {
     r->sync_checked_us = wall_us();
     r->sync_error[0] = 0;
-    hex_encode(loaded->fingerprint, 8, ret_revision);
-    if (memcmp(loaded->fingerprint, r->project->project->fingerprint, 32) == 0) {
-        project_free(loaded);
-        r->sync_result = "unchanged";
-        return RELOAD_UNCHANGED;
+    r->sync_result = "unchanged";
+}
+
+/* What may be said of a look that failed, in @text: a project's findings in full, a place never. */
+static void tell_failure(const struct refresh *r, enum rc rc, const struct err *err,
+                         const struct errlist *findings, char *text, size_t n)
+{
+    const char *class = config_error_class(rc, err);
+    bool is_bucket = config_source_is_bucket(r->options.config);
+    (void)snprintf(text, n, is_bucket ? "the project's bucket: %s" : "%s",
+                   is_bucket ? class : err->message);
+    if (rc == RC_INVALID)
+        describe(findings, text, n);
+    if (is_bucket)
+        log_event(LOG_WARN, "config", "the project cannot be taken from its bucket",
+                  LF_STR("class", class), LF_STR("error", err->message));
+}
+
+/* Under reload_lock. True: applied, and to be recorded as that without the lock. */
+static bool take_news(struct refresh *r, enum rc *rc, struct config_news *news, const char *class,
+                      const char *text, struct err *err)
+{
+    LOCKED(&r->lock);
+    if (!r->is_started || r->stopping) {
+        project_free(TAKE(news->project));
+        *rc = err_set(err, RC_UNAVAILABLE, r->stopping ? "shutting down" : "starting");
+    } else if (*rc != RC_OK) {
+        note_error_locked(r, class, text);
+        *rc = err_set(err, *rc, "%s", text);
+    } else if (news->project) {
+        apply_news_locked(r, news);
+        return true;
+    } else {
+        note_unchanged_locked(r);
     }
-    struct project_ref *fresh = project_ref_new(loaded);
-    apply_locked(r, fresh);
-    project_ref_put(fresh);
-    r->sync_result = "applied";
-    r->sync_applied_us = wall_us();
-    const struct event_field fields[] = {{"revision", ret_revision}};
-    events_add(EVENT_RELOAD, NULL, fields, ARRAY_LEN(fields), "project revision %s applied",
-               ret_revision);
-    return RELOAD_APPLIED;
+    return false;
+}
+
+static enum rc reload(struct refresh *r, bool is_tick, enum reload_result *ret,
+                      char ret_revision[17], struct err *err)
+{
+    struct errlist findings = ERRLIST_INIT;
+    struct config_news news;
+    struct err problem = ERR_INIT;
+    char text[ERR_MESSAGE_BYTES] = "";
+    LOCKED(&r->reload_lock);
+    enum rc rc = config_source_look(r->options.config, is_tick, &r->sync_cancelled, &findings,
+                                    &news, &problem);
+    if (rc != RC_OK)
+        tell_failure(r, rc, &problem, &findings, text, sizeof text);
+    bool applied = take_news(r, &rc, &news, config_error_class(rc, &problem), text, err);
+    if (applied)
+        config_source_applied(r->options.config, is_read_from, r);
+    *ret = applied ? RELOAD_APPLIED : RELOAD_UNCHANGED;
+    memcpy(ret_revision, news.revision, sizeof news.revision);
+    errlist_done(&findings);
+    return rc;
 }
 
 enum rc refresh_reload(struct refresh *r, enum reload_result *ret, char ret_revision[17],
                        struct err *err)
 {
-    struct errlist findings = ERRLIST_INIT;
-    struct project *loaded = NULL;
-    struct err problem = ERR_INIT;
-    uint8_t walked[32];
-    bool has_walked = false;
-    LOCKED(&r->reload_lock);
-    enum rc rc = load_whole(r, walked, &has_walked, &findings, &loaded, &problem);
-    char text[ERR_MESSAGE_BYTES] = "";
-    (void)snprintf(text, sizeof text, "%s", problem.message);
-    if (rc == RC_INVALID)
-        describe(&findings, text, sizeof text);
-    errlist_done(&findings);
-    mutex_lock(&r->lock);
-    r->has_walked = has_walked;
-    memcpy(r->walked, walked, sizeof walked);
-    if (!r->is_started || r->stopping) {
-        project_free(loaded);
-        rc = err_set(err, RC_UNAVAILABLE, r->stopping ? "shutting down" : "starting");
-    } else if (rc != RC_OK) {
-        rc = refuse_locked(r, rc, text, err);
-    } else {
-        *ret = take_locked(r, loaded, ret_revision);
-    }
-    mutex_unlock(&r->lock);
-    return rc;
-}
-
-/* Has anything moved since the last load? A revision that was refused stays refused until it
- * changes. */
-static bool has_changed(struct refresh *r)
-{
-    uint8_t walked[32];
-    struct err err = ERR_INIT;
-    if (project_walk_fingerprint(r->options.project_path, walked, &err) != RC_OK)
-        return true; /* the load will say what is wrong */
-    LOCKED(&r->lock);
-    if (!r->has_walked || memcmp(walked, r->walked, sizeof walked) != 0 ||
-        strcmp(r->sync_error, "unreachable") == 0)
-        return true;
-    if (strcmp(r->sync_result, "error") != 0)
-        r->sync_result = "unchanged";
-    r->sync_checked_us = wall_us();
-    return false;
+    return reload(r, false, ret, ret_revision, err);
 }
 
 static void sync_once(struct refresh *r, bool asked)
@@ -238,19 +258,27 @@ static void sync_once(struct refresh *r, bool asked)
     enum reload_result result;
     char revision[17];
     struct err err = ERR_INIT;
-    if ((asked || has_changed(r)) && refresh_reload(r, &result, revision, &err) != RC_OK)
+    if (reload(r, !asked, &result, revision, &err) != RC_OK)
         log_event(LOG_WARN, "reload", "the project was not reloaded; the running one serves on",
                   LF_STR("error", err.message));
-    refresh_check_all(r);
+    if (asked || r->options.config_sync_interval_s > 0)
+        refresh_check_all(r);
+}
+
+/* Without an interval a bucket that was away at the start is still looked at, until it is back. */
+static int64_t pause_us(const struct refresh *r)
+{
+    if (r->options.config_sync_interval_s > 0)
+        return r->options.config_sync_interval_s * 1000000;
+    return config_source_serves_copy(r->options.config) ? COPY_RETRY_US : 0;
 }
 
 void *sync_main(void *arg)
 {
     struct refresh *r = arg;
-    int64_t every_us = r->options.config_sync_interval_s * 1000000;
     mutex_lock(&r->lock);
     while (!r->stopping) {
-        int64_t next_us = monotonic_us() + every_us;
+        int64_t every_us = pause_us(r), next_us = monotonic_us() + every_us;
         bool is_time = false;
         while (!r->stopping && !r->wants_sync && !is_time) {
             if (every_us)

@@ -2,7 +2,6 @@
 /* What operators see of datasets: readiness, diagnostics, gauges. */
 #include <stdio.h>
 
-#include "base/hash.h"
 #include "base/mem.h"
 #include "base/timeutil.h"
 #include "refresh/refresh_int.h"
@@ -132,6 +131,9 @@ static void write_progress(struct json_writer *w, const struct state *s)
         return;
     }
     jw_open(w, '{');
+    static const char *const phases[] = {"waiting", "downloading", "building"};
+    jw_key(w, "phase");
+    jw_cstr(w, phases[s->phase]);
     const struct {
         const char *key;
         uint64_t value;
@@ -190,10 +192,8 @@ static void write_time_or_null(struct json_writer *w, const char *key, int64_t a
 
 void refresh_write_diagnostics(struct refresh *r, struct json_writer *w)
 {
-    char revision[17];
     int64_t now_us = wall_us();
     LOCKED(&r->lock);
-    hex_encode(r->project->project->fingerprint, 8, revision);
     jw_key(w, "config_sync");
     jw_open(w, '{');
     jw_key(w, "enabled");
@@ -205,7 +205,9 @@ void refresh_write_diagnostics(struct refresh *r, struct json_writer *w)
     write_time_or_null(w, "last_checked", r->sync_checked_us);
     write_time_or_null(w, "last_applied", r->sync_applied_us);
     jw_key(w, "revision");
-    jw_cstr(w, revision);
+    jw_cstr(w, r->revision);
+    jw_key(w, "serves_kept_copy");
+    jw_bool(w, config_source_serves_copy(r->options.config));
     jw_close(w, '}');
     jw_key(w, "held");
     jw_bool(w, r->held);
@@ -252,6 +254,11 @@ void refresh_each_gauges(struct refresh *r, void (*f)(void *arg, const struct da
         }
         f(arg, &g);
     }
+}
+
+bool refresh_serves_config_copy(struct refresh *r)
+{
+    return config_source_serves_copy(r->options.config);
 }
 
 bool refresh_config_sync(struct refresh *r, bool *ret_ok)

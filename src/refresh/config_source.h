@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where the project's files come from: a directory, or everything under a bucket's prefix, which is
+ * fetched whole into <cache_dir>/config/<revision>/ and read there (snapshots.md, Project from a
+ * bucket). The last revision that was applied is kept, and serves when the bucket is away at boot.
+ *
+ * Threads: any, but one at a time, from a look to what is made of it (config_source_applied);
+ * config_source_serves_copy() at any time. Looks block on the network.
+ */
+#ifndef OFFLOADER_REFRESH_CONFIG_SOURCE_H
+#define OFFLOADER_REFRESH_CONFIG_SOURCE_H
+
+#include "objectstore/objectstore.h"
+#include "project/project.h"
+
+struct config_source;
+
+/* @location: offloader.yml, its directory, gs://bucket/prefix or s3://bucket/prefix. @store may be
+ * NULL for a path. Both borrowed for good. */
+struct config_source *config_source_new(const char *location, const char *cache_dir,
+                                        struct objectstore *store);
+void config_source_free(struct config_source *c);
+bool config_source_is_bucket(const struct config_source *c);
+/* True while a kept copy serves because the bucket could not be read since the start. */
+bool config_source_serves_copy(const struct config_source *c);
+
+struct config_news {
+    struct project *project; /* owned; NULL: nothing changed */
+    char revision[17];       /* of the project, or of what is applied */
+    const char
+        *copy_because; /* boot: the kept copy serves because of this error class; else NULL */
+};
+
+/* The first look, with tries for transient trouble. Findings are the project's. RC_INVALID: it, or
+ * its listing, breaks a rule. @err names the place; config_error_class() does not. */
+MUST_CHECK enum rc config_source_boot(struct config_source *c, struct errlist *findings,
+                                      struct config_news *ret, struct err *err);
+/*
+ * What is there now. @is_tick: a look by the clock, which reads nothing when nothing moved since
+ * the last look, also when that was refused (the same error comes back).
+ */
+MUST_CHECK enum rc config_source_look(struct config_source *c, bool is_tick,
+                                      const _Atomic bool *cancelled, struct errlist *findings,
+                                      struct config_news *ret, struct err *err);
+/* What the last look brought is served now: it becomes the kept copy. Older revisions go, except
+ * the one before and those that @is_used says are still read. */
+void config_source_applied(struct config_source *c,
+                           bool (*is_used)(void *arg, const char *directory), void *arg);
+/* One word that names no place: unreachable, denied, not_found, empty, limit, unsafe_name,
+ * changing, corrupt, invalid, disk. */
+const char *config_error_class(enum rc rc, const struct err *err);
+
+/* For `doctor` and `validate`: one fetch of the bucket project at @url into @directory (exists,
+ * empty), under the same rules. *ret_objects: how many files it has. */
+MUST_CHECK enum rc config_fetch_once(struct objectstore *store, const char *url,
+                                     const char *directory, size_t *ret_objects, struct err *err);
+
+#endif
