@@ -11,7 +11,7 @@
 #define LIMIT_POSITIONAL 64
 
 static const struct command *const commands[] = {&command_serve, &command_validate, &command_manifest,
-                                                 &command_keys, &command_snapshot, &command_version};
+                                                 &command_keys, &command_snapshot, &command_doctor, &command_version};
 
 static struct {
     const struct flag *flag;

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What doctor finds on this machine: project, ports, cache directory; and how it tells. */
+#include "cli/doctor.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "markup/markup.h"
+#include "refresh/config_source.h"
+
+#define LOW_DISK_BYTES (UINT64_C(1) << 30)
+#define NO_DISK_BYTES (UINT64_C(64) << 20)
+
+/* ---- telling ---- */
+
+void doctor_say(struct doctor *d, const char *area, enum doctor_status status, const char *hint,
+                const char *format, ...)
+{
+    va_list args;
+    if (d->n_checks == LIMIT_DOCTOR_CHECKS)
+        return;
+    va_start(args, format);
+    d->checks[d->n_checks++] = (struct doctor_check){
+        .area = area,
+        .status = status,
+        .message = x_vprintf(format, args),
+        .hint = hint ? x_strdup(hint) : NULL,
+    };
+    va_end(args);
+}
+
+static const char *status_word(enum doctor_status s)
+{
+    static const char *const words[] = {"ok", "note", "warn", "FAIL"};
+    return words[s];
+}
+
+bool doctor_is_healthy(const struct doctor *d)
+{
+    for (size_t i = 0; i < d->n_checks; i++)
+        if (d->checks[i].status == DOCTOR_FAIL)
+            return false;
+    return true;
+}
+
+void doctor_print(const struct doctor *d)
+{
+    for (size_t i = 0; i < d->n_checks; i++) {
+        const struct doctor_check *c = &d->checks[i];
+        printf("%-5s %-12s %s\n", status_word(c->status), c->area, c->message);
+        if (c->hint && c->status != DOCTOR_OK)
+            printf("%-18s -> %s\n", "", c->hint);
+    }
+    printf("%s\n", doctor_is_healthy(d) ? "Nothing is in the way." : "Something needs attention.");
+}
+
+void doctor_print_json(const struct doctor *d)
+{
+    static const char *const words[] = {"ok", "note", "warn", "fail"};
+    struct json_writer w;
+    struct buf b;
+    buf_init(&b, 16u << 20);
+    jw_init(&w, &b);
+    jw_open(&w, '{');
+    jw_key(&w, "ok");
+    jw_bool(&w, doctor_is_healthy(d));
+    jw_key(&w, "checks");
+    jw_open(&w, '[');
+    for (size_t i = 0; i < d->n_checks; i++) {
+        const struct doctor_check *c = &d->checks[i];
+        jw_open(&w, '{');
+        jw_key(&w, "area");
+        jw_cstr(&w, c->area);
+        jw_key(&w, "status");
+        jw_cstr(&w, words[c->status]);
+        jw_key(&w, "message");
+        jw_cstr(&w, c->message);
+        jw_key(&w, "hint");
+        jw_cstr(&w, c->status == DOCTOR_OK ? NULL : c->hint);
+        jw_close(&w, '}');
+    }
+    jw_close(&w, ']');
+    jw_close(&w, '}');
+    printf("%s\n", buf_cstr(&b));
+    buf_done(&b);
+}
+
+void doctor_done(struct doctor *d)
+{
+    for (size_t i = 0; i < d->n_checks; i++) {
+        mem_free(d->checks[i].message);
+        mem_free(d->checks[i].hint);
+    }
+    project_free(d->project);
+    objectstore_free(d->store);
+    admin_client_close(&d->admin);
+}
+
+/* ---- project ---- */
+
+static void tell_project(struct doctor *d, const char *path, const char *shown)
+{
+    struct errlist findings = ERRLIST_INIT;
+    struct err err = ERR_INIT;
+    enum rc rc = project_load(path, &findings, &d->project, &err);
+    for (size_t i = 0; i < findings.n_items; i++) {
+        const struct finding *f = &findings.items[i];
+        doctor_say(d, "project", f->severity == FINDING_ERROR ? DOCTOR_FAIL : DOCTOR_WARN, f->hint,
+                   "%s:%d:%d: %s: %s: %s", f->file, f->line, f->column, f->path, f->code,
+                   f->message);
+    }
+    if (rc == RC_OK)
+        doctor_say(d, "project", DOCTOR_OK, NULL, "%s: %zu dataset(s), %zu endpoint(s), %zu key(s)",
+                   shown, d->project->n_datasets, d->project->n_endpoints, d->project->n_keys);
+    else if (rc != RC_INVALID)
+        doctor_say(d, "project", DOCTOR_FAIL,
+                   "OFFLOADER_CONFIG or --config names offloader.yml, its "
+                   "directory, or a gs:// or s3:// prefix",
+                   "%s", err.message);
+    errlist_done(&findings);
+}
+
+static void tell_bucket_project(struct doctor *d, const char *url)
+{
+    char directory[] = "/tmp/offloader-doctor-XXXXXX";
+    struct err err = ERR_INIT, tidy = ERR_INIT;
+    size_t n = 0;
+    if (!mkdtemp(directory)) {
+        doctor_say(d, "project", DOCTOR_FAIL, NULL, "cannot make a directory under /tmp");
+        return;
+    }
+    AUTO(mem_free_auto) char *tree = path_join(directory, "project");
+    enum rc rc = config_fetch_once(d->store, url, tree, &n, &err);
+    if (rc == RC_OK) {
+        doctor_say(d, "project", DOCTOR_OK, NULL, "%s: %zu object(s) fetched", url, n);
+        tell_project(d, tree, url);
+    } else {
+        doctor_say(d, "project", DOCTOR_FAIL, "the lines about the object store say more",
+                   "%s: %s: %s", url, config_error_class(rc, &err), err.message);
+    }
+    IGNORE(io_remove_tree(directory, &tidy)); /* under /tmp */
+}
+
+void doctor_project(struct doctor *d)
+{
+    const char *config = d->settings.config;
+    if (!config)
+        return; /* the environment's finding has said so */
+    if (objectstore_is_url(config))
+        tell_bucket_project(d, config);
+    else
+        tell_project(d, config, config);
+}
+
+/* ---- ports ---- */
+
+static bool is_free(const char *address, int64_t port)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    AUTO(fd_auto) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int on = 1;
+    if (fd < 0 || inet_pton(AF_INET, address, &in.sin_addr) != 1)
+        return true; /* nothing to tell; the start will */
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on,
+                     sizeof on); /* as the server: past TIME_WAIT */
+    return bind(fd, (struct sockaddr *)&in, sizeof in) == 0 || errno != EADDRINUSE;
+}
+
+static void tell_port(struct doctor *d, const char *what, const char *address, int64_t port)
+{
+    if (port == 0 || is_free(address, port))
+        doctor_say(d, "ports", DOCTOR_OK, NULL, "%s %s:%lld is free", what, address,
+                   (long long)port);
+    else if (d->server_answers)
+        doctor_say(d, "ports", DOCTOR_OK, NULL, "%s %s:%lld: an offloader runs there", what,
+                   address, (long long)port);
+    else
+        doctor_say(d, "ports", DOCTOR_FAIL, "stop what listens there, or set another port",
+                   "%s %s:%lld is in use by another program", what, address, (long long)port);
+}
+
+/* Whether what holds the admin port is an offloader. */
+static bool answers(int64_t port)
+{
+    struct admin_client here = {.url = x_printf("http://127.0.0.1:%lld", (long long)port)};
+    struct admin_reply reply;
+    struct err err = ERR_INIT;
+    int status = 0;
+    if (net_new(&(struct net_options){0}, &here.net, &err) == RC_OK)
+        status = doctor_get(&here, "/live", &reply);
+    if (status)
+        admin_reply_done(&reply);
+    admin_client_close(&here);
+    return status == 200;
+}
+
+void doctor_ports(struct doctor *d)
+{
+    const struct settings *s = &d->settings;
+    d->server_answers = !is_free(s->admin_bind, s->admin_port) && answers(s->admin_port);
+    tell_port(d, "API", s->bind, s->api_port);
+    tell_port(d, "admin", s->admin_bind, s->admin_port);
+    if (s->api_port && s->api_port == s->admin_port)
+        doctor_say(d, "ports", DOCTOR_FAIL, "give them two ports",
+                   "the API and admin port are the same");
+}
+
+/* ---- cache directory ---- */
+
+/* The nearest directory above @path that exists; owned. */
+static char *nearest_existing(const char *path)
+{
+    char *p = x_strdup(path);
+    while (access(p, F_OK) != 0) {
+        char *slash = strrchr(p, '/');
+        if (!slash || slash == p) {
+            mem_free(p);
+            return x_strdup(slash ? "/" : ".");
+        }
+        *slash = 0;
+    }
+    return p;
+}
+
+static void tell_space(struct doctor *d, const char *path)
+{
+    uint64_t n = 0;
+    struct err err = ERR_INIT;
+    if (io_free_bytes(path, &n, &err) != RC_OK)
+        return;
+    doctor_say(d, "cache",
+               n < NO_DISK_BYTES    ? DOCTOR_FAIL
+               : n < LOW_DISK_BYTES ? DOCTOR_WARN
+                                    : DOCTOR_OK,
+               "snapshots are built beside the ones that serve: keep room for two of each dataset",
+               "%.1f GiB free", (double)n / (double)LOW_DISK_BYTES);
+}
+
+/* Looks without taking it for longer than the look, and without making the file. */
+static void tell_lock(struct doctor *d, const char *directory)
+{
+    AUTO(mem_free_auto) char *path = path_join(directory, "lock");
+    AUTO(fd_auto) int fd = -1;
+    struct err err = ERR_INIT;
+    if (io_open(path, O_RDWR | O_CLOEXEC, 0, &fd, &err) != RC_OK)
+        return; /* no process has used it yet */
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        doctor_say(d, "cache", DOCTOR_OK, NULL, "not in use by another process");
+    else if (d->server_answers)
+        doctor_say(d, "cache", DOCTOR_OK, NULL, "in use by the offloader that runs here");
+    else
+        doctor_say(d, "cache", DOCTOR_FAIL, "give each process its own OFFLOADER_CACHE_DIR",
+                   "another process uses it");
+}
+
+void doctor_cache(struct doctor *d)
+{
+    const char *directory = d->settings.cache_dir;
+    AUTO(mem_free_auto) char *existing = nearest_existing(directory);
+    bool is_there = strcmp(existing, directory) == 0;
+    if (access(existing, W_OK | X_OK) != 0)
+        doctor_say(d, "cache", DOCTOR_FAIL,
+                   "make it writable for the user that runs offloader, or set OFFLOADER_CACHE_DIR",
+                   "%s: %s is not writable", directory, is_there ? "it" : existing);
+    else
+        doctor_say(d, "cache", DOCTOR_OK, NULL, "%s is writable%s", directory,
+                   is_there ? "" : " (it will be made)");
+    tell_space(d, existing);
+    if (is_there)
+        tell_lock(d, directory);
+}
