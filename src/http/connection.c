@@ -8,8 +8,15 @@
 
 /* ---- lists ---- */
 
+/* What other loops may know of who waits here. */
 static void tell_waiting(struct listener *l)
 {
+    const struct http_exchange *idle = l->lists[LIST_IDLE].first;
+    const struct http_exchange *head = l->lists[LIST_HEAD].first;
+    int64_t oldest_us = idle ? idle->since_us : INT64_MAX;
+    if (head && head->since_us < oldest_us)
+        oldest_us = head->since_us;
+    atomic_store_explicit(&l->oldest_us, oldest_us, memory_order_relaxed);
     atomic_store_explicit(&l->n_waiting, l->lists[LIST_IDLE].n + l->lists[LIST_HEAD].n,
                           memory_order_relaxed);
 }
@@ -41,8 +48,8 @@ static void list_append(struct listener *l, struct http_exchange *x, enum list_i
         list->first = x;
     list->last = x;
     list->n++;
-    tell_waiting(l);
     x->since_us = loop_now_us(l->loop);
+    tell_waiting(l);
 }
 
 /* To the end of @to, also from @to itself: its time starts anew. */
@@ -355,40 +362,47 @@ struct http_exchange *connection_first_open(const struct list *list)
     return x;
 }
 
-/* Makes room by closing the connection that has gone longest without a whole head. */
-static bool make_room(struct listener *l)
+/* Of the connections of this loop, the one that has gone longest without a whole head. */
+static struct http_exchange *longest_waiting(struct listener *l)
 {
     struct http_exchange *head = connection_first_open(&l->lists[LIST_HEAD]);
-    struct http_exchange *victim = connection_first_open(&l->lists[LIST_IDLE]);
-    if (head && (!victim || head->since_us < victim->since_us))
-        victim = head;
-    if (victim)
-        connection_close(victim);
-    return victim != NULL;
+    struct http_exchange *idle = connection_first_open(&l->lists[LIST_IDLE]);
+    if (!head || !idle)
+        return head ? head : idle;
+    return head->since_us < idle->since_us ? head : idle;
 }
 
 void connection_on_make_room(struct loop_message *m)
 {
-    struct listener *l =
-        (struct listener *)((char *)m - offsetof(struct listener, make_room_message));
-    atomic_store(&l->make_room_is_posted, false);
-    (void)make_room(l); /* who was in line here may have sent its request in the meantime */
+    struct listener *l = (struct listener *)((char *)m - offsetof(struct listener, make_room_message));
+    unsigned wanted = atomic_exchange(&l->room_wanted, 0);
+    struct http_exchange *victim;
+    /* Who was in line may have sent its request in the meantime: then nobody goes. */
+    while (wanted-- > 0 && (victim = longest_waiting(l)) != NULL)
+        connection_close(victim);
 }
 
-/* Nobody waits on this loop: another one gives a connection up, if it has one to give. */
-static bool ask_others_for_room(struct listener *l)
+/* Makes room by closing the one that waits longest, on whatever loop. False: all are at work. */
+static bool make_room(struct listener *l)
 {
     struct http_server *s = l->server;
-    bool asked = false;
-    for (int i = 0; i < s->n_listeners && !asked; i++) {
+    struct http_exchange *own = longest_waiting(l);
+    int64_t oldest_us = own ? own->since_us : INT64_MAX;
+    struct listener *of = NULL;
+    for (int i = 0; i < s->n_listeners; i++) {
         struct listener *other = &s->listeners[i];
-        if (other == l || atomic_load(&other->n_waiting) == 0)
+        int64_t since_us = atomic_load(&other->oldest_us);
+        if (other == l || atomic_load(&other->n_waiting) <= atomic_load(&other->room_wanted) ||
+            since_us >= oldest_us)
             continue;
-        asked = !atomic_exchange(&other->make_room_is_posted, true);
-        if (asked)
-            loop_post(other->loop, &other->make_room_message);
+        of = other;
+        oldest_us = since_us;
     }
-    return asked;
+    if (of && atomic_fetch_add(&of->room_wanted, 1) == 0)
+        loop_post(of->loop, &of->make_room_message);
+    if (!of && own)
+        connection_close(own);
+    return of || own;
 }
 
 void connection_accept(struct listener *l)
@@ -408,7 +422,7 @@ void connection_accept(struct listener *l)
         return;
     }
     (void)uv_tcp_nodelay(&x->tcp, 1); /* without it answers are only slower */
-    if (n > (uint64_t)s->options.max_connections && !make_room(l) && !ask_others_for_room(l)) {
+    if (n > (uint64_t)s->options.max_connections && !make_room(l)) {
         connection_refuse(x, 503, "too many connections; try again soon", NULL);
         answer_flush(x);
         return;

@@ -178,6 +178,7 @@ static enum rc open_listeners(struct http_server *s, struct loop *const *loops, 
         l->loop = loops[i];
         l->open_message.run = on_open;
         l->close_listener_message.run = on_close_listener;
+        atomic_init(&l->oldest_us, INT64_MAX);
         l->make_room_message.run = connection_on_make_room;
         buf_init(&l->refuse_headers, 65536);
         buf_init(&l->refuse_body, 65536);

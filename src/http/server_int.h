@@ -83,8 +83,9 @@ struct listener {
     struct buf out; /* answers of the connection being worked on, not handed to its socket yet */
     struct buf refuse_headers, refuse_body;
     struct loop_message open_message, close_listener_message, free_message, make_room_message;
-    _Atomic bool make_room_is_posted;
-    _Atomic size_t n_waiting; /* connections without a request: HEAD and IDLE */
+    _Atomic unsigned room_wanted; /* connections that other loops ask this one to give up */
+    _Atomic size_t n_waiting;     /* connections without a request: HEAD and IDLE */
+    _Atomic int64_t oldest_us;    /* of the longest waiting one; INT64_MAX: none */
     bool is_open, is_listening;
     bool accept_waits; /* memory was short: the tick accepts */
     enum rc open_rc;
