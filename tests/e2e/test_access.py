@@ -99,7 +99,7 @@ def test_keys_and_tenants(place):
 
 
 def test_out_of_scope_and_unknown_look_the_same(place):
-    """S-08: 10,000 pairs. Shown to fail when find_endpoint() answers 403 or names the endpoint: the first pair differed."""
+    """S-08: 10,000 pairs. Shown to fail when find_endpoint() says which it is: the first pair differed."""
     _, s = place
     pairs = 10000
     for base in range(0, pairs, 100):

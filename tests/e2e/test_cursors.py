@@ -85,7 +85,7 @@ def test_what_may_be_sent_along(place):
 
 
 def test_forged_and_foreign(place):
-    """Shown to fail without the MAC's comparison in cursor_open(): most flipped cursors were 200 or 410."""
+    """Shown to fail without the MAC's comparison in cursor_open(): another tenant's cursor was 200."""
     _, s = place
     token = fetch(s, "list?v=2&limit=5").meta["page"]["next_cursor"]
     assert fetch(s, f"list?cursor={token}", "key-b").status == 422  # another tenant

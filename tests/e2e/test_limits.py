@@ -131,7 +131,7 @@ def resident(s):
 
 def test_a_thousand_slow_clients(tmp_path):
     """S-05 in small: slow heads and slow readers from many addresses; a good client notices nothing, memory a client is
-    bounded, and they are gone in time. Shown to fail without LIST_HEAD's time-out: all slow heads stayed."""
+    bounded, and they are gone in time. Shown to fail without the time-out of LIST_HEAD: the slow heads stayed."""
     raise_descriptor_limit()
     w = tiny(tmp_path)
     w.publish("kv", "s2", [("x" * 200, i) for i in range(1000)])
