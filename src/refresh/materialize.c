@@ -95,6 +95,9 @@ static enum rc ingest(struct build *b, const struct order *o, const struct manif
     enum rc rc = take_turn(s, err);
     if (rc != RC_OK)
         return rc;
+    const struct ingest_progress totals = {
+        .files_total = m->n_files, .rows_total = m->row_count, .bytes_total = m->size_bytes};
+    build_progress(b, BUILD_INGESTING, &totals);
     rc = engine_ingest(&job, report, err);
     give_turn(s);
     return rc;

@@ -18,8 +18,8 @@ def token(tenant):
 
 
 class Stamped:
-    """Contract k has a column `extra` when k is odd; its tenant column is `tenant` when k % 4 is 0 or 1,
-    else `account`. Snapshot g<stamp>-c<k>."""
+    """Contract k has a column `extra` when k is odd and one named mark<k % 4>; its tenant column is
+    `tenant` when k % 4 is 0 or 1, else `account`. Snapshot g<stamp>-c<k>, which no other contract takes."""
 
     def __init__(self, path, contract=0, rows=ROWS_PER_TENANT, public=False):
         """public: no keys and no tenant column, so that answers have ETags that a 304 can confirm."""
@@ -29,7 +29,8 @@ class Stamped:
         self.configure(contract)
 
     def columns(self):
-        columns = [("tenant", "VARCHAR"), ("account", "VARCHAR"), ("id", "BIGINT"), ("stamp", "BIGINT")]
+        columns = [("tenant", "VARCHAR"), ("account", "VARCHAR"), ("id", "BIGINT"), ("stamp", "BIGINT"),
+                   (f"mark{self.contract % 4}", "BIGINT")]
         return columns + ([("extra", "BIGINT")] if self.contract % 2 else [])
 
     def configure(self, contract, description="rows with a stamp"):
@@ -70,7 +71,7 @@ class Stamped:
         for i in range(self.rows):
             for at, tenant in enumerate(TENANTS):
                 # Under the other tenant column the same row belongs to somebody else.
-                row = [tenant, TENANTS[(at + 1) % len(TENANTS)], str(i), str(stamp)]
+                row = [tenant, TENANTS[(at + 1) % len(TENANTS)], str(i), str(stamp), "1"]
                 lines.append(",".join(row + (["7"] if self.contract % 2 else [])))
         text = "\n".join(lines) + "\n"
         (self.path / "data" / f"{stamp}-{self.contract}.csv").write_text(text)
@@ -80,7 +81,7 @@ class Stamped:
             "files": [{"path": f"{stamp}-{self.contract}.csv", "format": "csv"}], "partition_columns": [],
             "sort_columns": [], "row_count": len(lines) - 1, "size_bytes": len(text), "producer": "tests",
             "upstream_run_id": "r1", "schema_version": 1, "data_quality_status": "passed",
-            "compatibility_policy": "additive_only", **over}))
+            "compatibility_policy": "exact", **over}))
 
     def swap(self, server, stamp):
         self.publish(stamp)
