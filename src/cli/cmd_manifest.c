@@ -12,28 +12,6 @@
 #include "cli/findings.h"
 #include "project/project.h"
 
-/* The dataset that a datasets/<id>.yml of a project declares; the project is loaded around it. */
-static const struct dataset *find_dataset(const char *file, struct project **ret, struct errlist *findings,
-                                          struct err *err)
-{
-    AUTO(mem_free_auto) char *root = x_printf("%s/../..", file);
-    AUTO(mem_free_auto) char *resolved = path_real(root);
-    const struct dataset *found = NULL;
-    if (!resolved) {
-        (void)err_set(err, RC_NOT_FOUND, "%s: there is no such dataset file", file);
-        return NULL;
-    }
-    if (project_load(resolved, findings, ret, err) == RC_OK) {
-        const char *slash = strrchr(file, '/');
-        const char *name = slash ? slash + 1 : file;
-        size_t n = strcspn(name, ".");
-        found = project_dataset(*ret, (struct str){name, n});
-        if (!found)
-            (void)err_set(err, RC_NOT_FOUND, "%s: its project declares no dataset of that name", file);
-    }
-    return found;
-}
-
 static int run(const struct command *c)
 {
     struct errlist findings = ERRLIST_INIT;
@@ -47,8 +25,8 @@ static int run(const struct command *c)
     if (!file)
         return usage_error(c, "name the manifest to validate");
     if (flag_given("dataset")) {
-        d = find_dataset(flag_text("dataset"), &p, &findings, &err);
-        rc = d ? RC_OK : err.rc;
+        rc = project_load_dataset(flag_text("dataset"), &findings, &p, &err);
+        d = rc == RC_OK ? &p->datasets[0] : NULL;
     }
     if (rc == RC_OK)
         rc = check_manifest(file, NULL, d, file, &findings, &err);
@@ -56,7 +34,8 @@ static int run(const struct command *c)
         errlist_add(&findings, FINDING_ERROR, file, 0, 0, "", "missing_file", NULL, "%s",
                     *err.message ? err.message : "the manifest does not exist");
     else if (rc != RC_OK && findings.n_errors == 0)
-        errlist_add(&findings, FINDING_ERROR, file, 0, 0, "", "unreadable_file", NULL, "%s", err.message);
+        errlist_add(&findings, FINDING_ERROR, file, 0, 0, "", "unreadable_file", NULL, "%s",
+                    err.message);
     int status = findings.n_errors ? EXIT_FINDINGS : EXIT_FINE;
     if (flag_given("json"))
         findings_print_json(&findings);
@@ -70,7 +49,7 @@ static int run(const struct command *c)
 }
 
 static const struct flag flags[] = {
-    {"dataset", "FILE", NULL, "a project's datasets/<id>.yml to check compatibility with"},
+    {"dataset", "FILE", NULL, "a datasets/<id>.yml to check compatibility with"},
     {"json", NULL, NULL, "print the findings as one JSON document"},
     {NULL, NULL, NULL, NULL},
 };

@@ -13,8 +13,9 @@ void findings_print(const struct errlist *findings)
         printf("%s:", f->file);
         if (f->line)
             printf("%d:%d:", f->line, f->column);
-        printf(" %s: %s: %s%s", f->path, f->code, f->severity == FINDING_WARNING ? "warning: " : "",
-               f->message);
+        if (*f->path)
+            printf(" %s:", f->path);
+        printf(" %s: %s%s", f->code, f->severity == FINDING_WARNING ? "warning: " : "", f->message);
         if (f->hint)
             printf(" (%s)", f->hint);
         printf("\n");

@@ -266,8 +266,19 @@ static enum rc find_root(const char *path, struct project *p, struct reader *r, 
     return RC_OK;
 }
 
-enum rc project_load(const char *path, struct errlist *findings, struct project **ret,
-                     struct err *err)
+/* One datasets/<id>.yml by itself. */
+static void load_dataset(struct loader *l, const char *path)
+{
+    const struct node *root = parse_file(l, path, path, LIMIT_YAML_BYTES);
+    l->p->datasets = read_take(&l->r, 1, sizeof *l->p->datasets);
+    if (!root)
+        return;
+    dataset_read(&l->r, root, &l->p->datasets[0]);
+    l->p->n_datasets = l->p->datasets[0].id != NULL;
+}
+
+static enum rc load(const char *path, bool is_dataset, struct errlist *findings, struct project **ret,
+                    struct err *err)
 {
     struct project *volatile p = x_alloc0(sizeof *p);
     struct loader *l = x_alloc0(sizeof *l);
@@ -281,8 +292,10 @@ enum rc project_load(const char *path, struct errlist *findings, struct project 
     l->p = p;
     l->version = sha256_new();
     if (setjmp(no_memory) == 0) {
-        rc = find_root(path, p, &l->r, err);
-        if (rc == RC_OK)
+        rc = is_dataset ? RC_OK : find_root(path, p, &l->r, err);
+        if (is_dataset)
+            load_dataset(l, path);
+        else if (rc == RC_OK)
             load_all(l, &lists[0], &lists[1]);
     } else {
         rc = err_set(err, RC_NO_MEMORY, "the project needs more memory than there is");
@@ -303,6 +316,16 @@ enum rc project_load(const char *path, struct errlist *findings, struct project 
         return err_set_code(err, RC_INVALID, "invalid_project", "the project has %zu error(s)",
                             findings->n_errors - errors_before);
     return rc;
+}
+
+enum rc project_load(const char *path, struct errlist *findings, struct project **ret, struct err *err)
+{
+    return load(path, false, findings, ret, err);
+}
+
+enum rc project_load_dataset(const char *path, struct errlist *findings, struct project **ret, struct err *err)
+{
+    return load(path, true, findings, ret, err);
 }
 
 void project_free(struct project *p)

@@ -172,6 +172,10 @@ struct project {
 #define LIMIT_PROJECT_MEMORY_BYTES (UINT64_C(2) << 30)
 MUST_CHECK enum rc project_load(const char *path, struct errlist *findings, struct project **ret,
                                 struct err *err);
+/* The same for one dataset's file by itself: a project of that dataset and no endpoint, for
+ * `manifest validate`. Nothing is prepared for serving. */
+MUST_CHECK enum rc project_load_dataset(const char *path, struct errlist *findings, struct project **ret,
+                                        struct err *err);
 void project_free(struct project *p);
 const struct endpoint *project_endpoint(const struct project *p, struct str name);
 const struct dataset *project_dataset(const struct project *p, struct str id);
