@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/mem.h"
 #include "engine/child.h"
+#include "engine/sandbox.h"
 
 int offloader_engine_main(int argc, char **argv);
 
@@ -44,6 +46,19 @@ static enum rc read_stdin(struct buf *ret, struct err *err)
     }
 }
 
+/* Its data files, the active snapshot and its own two directories are all that an ingest sees. */
+static enum rc enter_sandbox(const struct child_job *j, struct err *err)
+{
+    AUTO(mem_free_auto) const char **paths = x_array0(j->n_files + 1, sizeof *paths);
+    struct sandbox s = {
+        .read = paths, .write = {j->target, j->temp}, .memory_bytes = j->memory_bytes};
+    for (size_t i = 0; i < j->n_files; i++)
+        paths[s.n_read++] = j->files[i].path;
+    if (j->active)
+        paths[s.n_read++] = j->active;
+    return sandbox_enter(&s, err);
+}
+
 static int ingest_main(struct str text)
 {
     static struct ingest g;
@@ -51,12 +66,13 @@ static int ingest_main(struct str text)
     arena_init(&g.arena, LIMIT_JOB_BYTES);
     enum rc rc = job_read(text, &g.arena, &g.job, &err);
     if (rc == RC_OK)
+        rc = enter_sandbox(&g.job, &err);
+    if (rc == RC_OK)
         rc = ingest_run(&g, &err);
     if (rc != RC_OK)
         say_error(&err);
-    /* The process ends here and the system takes its memory: DuckDB's tidy shutdown only costs
-     * time. */
-    return rc == RC_OK ? 0 : 1;
+    /* The system takes its memory: DuckDB's tidy shutdown only costs time. */
+    _exit(rc == RC_OK ? 0 : 1);
 }
 
 int offloader_engine_main(int argc, char **argv)
@@ -67,6 +83,8 @@ int offloader_engine_main(int argc, char **argv)
         return describe_main(argv[2], argv[3]);
     if (strcmp(argv[1], "__query") == 0)
         return query_main(argc, argv);
+    if (strcmp(argv[1], "__sandbox-test") == 0)
+        return sandbox_test_main(argc, argv);
     buf_init(&job, LIMIT_JOB_BYTES);
     if (read_stdin(&job, &err) != RC_OK) {
         say_error(&err);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "engine/child.h"
+#include "engine/sandbox.h"
 
 /* A column of DuckDB's as one of ours; nested and unknown ones are JSON and VARCHAR. */
 static enum column_type nearest_type(duckdb_type t)
@@ -78,8 +79,10 @@ int describe_main(const char *path, const char *format)
     struct buf sql;
     bool any = false;
     int64_t n_rows = 0;
+    struct sandbox sandbox = {.read = &path, .n_read = 1};
     (void)format;
-    if (sql_open(":memory:", 1, 0, NULL, &database, &connection, &err) != RC_OK)
+    if (sandbox_enter(&sandbox, &err) != RC_OK ||
+        sql_open(":memory:", 1, 0, NULL, &database, &connection, &err) != RC_OK)
         return 1;
     buf_init(&sql, SIZE_MAX);
     buf_put_literal(&sql, "SELECT count(*) FROM read_parquet(");

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "engine/bridge.h"
 #include "engine/query_host.h"
+#include "engine/sandbox.h"
 
 #define CONTROL_FD 3
 #define FIRST_CONNECTION_FD 4
@@ -219,7 +220,10 @@ int query_main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN); /* a server that has gone is seen by the write */
     sources_init();
     host.connections = x_array0((size_t)n, sizeof *host.connections);
-    enum rc rc = open_database(memory_bytes, *argv[4] ? argv[4] : NULL, &err);
+    struct sandbox sandbox = {.write = {*argv[4] ? argv[4] : NULL}, .memory_bytes = memory_bytes};
+    enum rc rc = sandbox_enter(&sandbox, &err);
+    if (rc == RC_OK)
+        rc = open_database(memory_bytes, sandbox.write[0], &err);
     for (int i = 0; rc == RC_OK && i < n; i++) {
         rc = open_connection(&host.connections[i], i, &err);
         host.n_connections = i + 1;

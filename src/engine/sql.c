@@ -6,6 +6,8 @@
 #include "base/mem.h"
 #include "engine/child.h"
 
+#define DEFAULT_MEMORY_BYTES (UINT64_C(4) << 30)
+
 const char *sql_type(enum column_type t)
 {
     static const char *const names[N_COLUMN_TYPES] = {
@@ -65,39 +67,50 @@ enum rc sql_number(duckdb_connection c, const char *sql, bool *ret_any, int64_t 
     return rc;
 }
 
-static enum rc configure(duckdb_connection c, int threads, uint64_t memory_bytes, const char *temp,
-                         struct err *err)
+/* What is not fit for an option at opening. */
+static enum rc configure(duckdb_connection c, struct err *err)
 {
-    struct buf sql;
-    buf_init(&sql, SIZE_MAX);
-    buf_printf(&sql, "SET threads=%d;", threads > 0 ? threads : 1);
-    if (memory_bytes)
-        buf_printf(&sql, "SET memory_limit='%lluB';", (unsigned long long)memory_bytes);
-    if (temp) {
-        buf_put_literal(&sql, "SET temp_directory=");
-        sql_put_text(&sql, temp);
-        buf_putc(&sql, ';');
+    return sql_run(c, err,
+                   "SET TimeZone='UTC';SET autoinstall_known_extensions=false;"
+                   "SET autoload_known_extensions=false;SET enable_progress_bar=false;"
+                   "SET preserve_insertion_order=false;");
+}
+
+/* Threads and memory are said at opening: DuckDB would look into /proc for them, which is shut. */
+static enum rc make_config(int threads, uint64_t memory_bytes, const char *temp, duckdb_config *ret,
+                           struct err *err)
+{
+    char n_threads[16], memory[32];
+    (void)snprintf(n_threads, sizeof n_threads, "%d", threads > 0 ? threads : 1);
+    (void)snprintf(memory, sizeof memory, "%lluB",
+                   (unsigned long long)(memory_bytes ? memory_bytes : DEFAULT_MEMORY_BYTES));
+    if (duckdb_create_config(ret) != DuckDBSuccess ||
+        duckdb_set_config(*ret, "threads", n_threads) != DuckDBSuccess ||
+        duckdb_set_config(*ret, "memory_limit", memory) != DuckDBSuccess ||
+        (temp && duckdb_set_config(*ret, "temp_directory", temp) != DuckDBSuccess)) {
+        duckdb_destroy_config(ret);
+        return err_set(err, RC_INTERNAL, "DuckDB does not take its options");
     }
-    buf_put_literal(&sql, "SET TimeZone='UTC';SET autoinstall_known_extensions=false;"
-                          "SET autoload_known_extensions=false;SET enable_progress_bar=false;"
-                          "SET preserve_insertion_order=false;");
-    enum rc rc = sql_run(c, err, "%s", buf_cstr(&sql));
-    buf_done(&sql);
-    return rc;
+    return RC_OK;
 }
 
 enum rc sql_open(const char *path, int threads, uint64_t memory_bytes, const char *temp,
                  duckdb_database *ret_database, duckdb_connection *ret_connection, struct err *err)
 {
     char *problem = NULL;
+    duckdb_config config = NULL;
     *ret_connection = NULL;
-    if (duckdb_open_ext(path, ret_database, NULL, &problem) != DuckDBSuccess) {
-        enum rc rc =
-            err_set(err, RC_IO, "cannot open DuckDB: %.400s", problem ? problem : "unknown");
+    enum rc rc = make_config(threads, memory_bytes, temp, &config, err);
+    if (rc != RC_OK)
+        return rc;
+    bool fine = duckdb_open_ext(path, ret_database, config, &problem) == DuckDBSuccess;
+    duckdb_destroy_config(&config);
+    if (!fine) {
+        rc = err_set(err, RC_IO, "cannot open DuckDB: %.400s", problem ? problem : "unknown");
         duckdb_free(problem);
         return rc;
     }
     if (duckdb_connect(*ret_database, ret_connection) != DuckDBSuccess)
         return err_set(err, RC_IO, "cannot connect to DuckDB");
-    return configure(*ret_connection, threads, memory_bytes, temp, err);
+    return configure(*ret_connection, err);
 }
