@@ -198,7 +198,7 @@ enum idempotency_outcome idempotency_begin(struct idempotency *i, struct str key
     hex_of(key, name);
     hex_of(request, digest);
     LOCKED(&i->lock);
-    expire(i, 1);
+    expire(i, 0);
     struct record *r;
     while ((r = map_get(&i->records, str_from(name))) != NULL && r->is_running && waits &&
            strcmp(r->request, digest) == 0)
@@ -212,6 +212,7 @@ enum idempotency_outcome idempotency_begin(struct idempotency *i, struct str key
         *ret_body = x_strdup(r->body);
         return IDEMPOTENCY_STORED;
     }
+    expire(i, 1);
     r = x_alloc0(sizeof *r);
     memcpy(r->name, name, sizeof r->name);
     memcpy(r->request, digest, sizeof r->request);

@@ -66,7 +66,7 @@ class Server:
                    OFFLOADER_CACHE_DIR=self.cache, OFFLOADER_API_PORT=str(self.api_port),
                    OFFLOADER_ADMIN_PORT=str(self.admin_port), OFFLOADER_BIND="127.0.0.1",
                    OFFLOADER_ADMIN_TOKEN=ADMIN_TOKEN, OFFLOADER_REFRESH_INTERVAL="0",
-                   OFFLOADER_DRAIN_SECONDS="2", OFFLOADER_POOL_SIZE="4")
+                   OFFLOADER_DRAIN_SECONDS="0", OFFLOADER_POOL_SIZE="4")
         env.update(self.extra)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([self.binary, "serve"], env=env, stdout=log, stderr=log)

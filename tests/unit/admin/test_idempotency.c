@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Answers that are given again: what a key gets, what is kept over a restart, the cap, the wait. */
+#include "unit.h"
+
+#include "admin/idempotency.h"
+#include "base/thread.h"
+
+struct fixture {
+    char *directory;
+    struct idempotency *store;
+    struct err err;
+};
+
+static void open_store(struct fixture *f, int64_t hours)
+{
+    CHECK_OK("opens", idempotency_new(f->directory, hours, &f->store, &f->err), &f->err);
+}
+
+static struct fixture fixture(void)
+{
+    struct fixture f = {.directory = unit_directory(), .err = ERR_INIT};
+    open_store(&f, 48);
+    return f;
+}
+
+static void done(struct fixture *f)
+{
+    idempotency_free(f->store);
+    unit_remove(f->directory);
+}
+
+static enum idempotency_outcome ask(struct fixture *f, const char *key, const char *request,
+                                    const char *want)
+{
+    int status = 0;
+    char *body = NULL;
+    enum idempotency_outcome o =
+        idempotency_begin(f->store, str_from(key), str_from(request), false, &status, &body);
+    if (o == IDEMPOTENCY_STORED) {
+        CHECK_INT("the status that was stored", status, 200);
+        CHECK_STR("the body that was stored", body, want);
+    }
+    free(body);
+    return o;
+}
+
+static void answer(struct fixture *f, const char *key, const char *body)
+{
+    idempotency_finish(f->store, str_from(key), 200, str_from(body));
+}
+
+static void test_one_key(void **state)
+{
+    (void)state;
+    struct fixture f = fixture();
+    CHECK_INT("nobody has it", ask(&f, "k", "r", NULL), IDEMPOTENCY_FRESH);
+    CHECK_INT("in flight", ask(&f, "k", "r", NULL), IDEMPOTENCY_RUNNING);
+    CHECK_INT("in flight, for something else", ask(&f, "k", "other", NULL), IDEMPOTENCY_MISMATCH);
+    answer(&f, "k", "first");
+    CHECK_INT("again", ask(&f, "k", "r", "first"), IDEMPOTENCY_STORED);
+    CHECK_INT("for something else", ask(&f, "k", "other", NULL), IDEMPOTENCY_MISMATCH);
+    CHECK_INT("another key", ask(&f, "k2", "r", NULL), IDEMPOTENCY_FRESH);
+    idempotency_forget(f.store, STR("k2"));
+    CHECK_INT("forgotten: as if it had not been", ask(&f, "k2", "r", NULL), IDEMPOTENCY_FRESH);
+    done(&f);
+}
+
+static void test_over_a_restart(void **state)
+{
+    (void)state;
+    struct fixture f = fixture();
+    (void)ask(&f, "kept", "r", NULL);
+    answer(&f, "kept", "with \"quotes\" and \n lines");
+    (void)ask(&f, "unfinished", "r", NULL);
+    idempotency_free(f.store);
+    open_store(&f, 48);
+    CHECK_INT("kept", ask(&f, "kept", "r", "with \"quotes\" and \n lines"), IDEMPOTENCY_STORED);
+    CHECK_INT("dropped", ask(&f, "unfinished", "r", NULL), IDEMPOTENCY_FRESH);
+    done(&f);
+}
+
+static size_t n_files(const struct fixture *f)
+{
+    char path[600], **names = NULL;
+    size_t n = 0;
+    struct err err = ERR_INIT;
+    snprintf(path, sizeof path, "%s/idempotency", f->directory);
+    CHECK_OK("lists", io_list_dir(path, &names, &n, &err), &err);
+    io_free_names(names, n);
+    return n;
+}
+
+/* In memory files, since each record is fsynced. */
+static void test_the_cap(void **state)
+{
+    (void)state;
+    char key[32];
+    setenv("TMPDIR", "/dev/shm", 1);
+    struct fixture f = fixture();
+    unsetenv("TMPDIR");
+    for (int i = 0; i < LIMIT_RECORDS; i++) {
+        snprintf(key, sizeof key, "k%d", i);
+        (void)ask(&f, key, "r", NULL);
+        answer(&f, key, "x");
+    }
+    CHECK_INT("exactly the limit", n_files(&f), LIMIT_RECORDS);
+    CHECK_INT("the oldest is there", ask(&f, "k0", "r", "x"), IDEMPOTENCY_STORED);
+    (void)ask(&f, "one more", "r", NULL);
+    answer(&f, "one more", "x");
+    CHECK_INT("still the limit", n_files(&f), LIMIT_RECORDS);
+    CHECK_INT("the oldest went", ask(&f, "k0", "r", NULL), IDEMPOTENCY_FRESH);
+    CHECK_INT("and then the next, to make room", ask(&f, "k1", "r", NULL), IDEMPOTENCY_FRESH);
+    CHECK_INT("the third is there", ask(&f, "k3", "r", "x"), IDEMPOTENCY_STORED);
+    done(&f);
+}
+
+static void *finish_later(void *arg)
+{
+    struct fixture *f = arg;
+    (void)usleep(20000);
+    answer(f, "event", "first");
+    return NULL;
+}
+
+static void test_waiting_for_the_one_in_flight(void **state)
+{
+    (void)state;
+    struct fixture f = fixture();
+    pthread_t thread;
+    int status = 0;
+    char *body = NULL;
+    (void)ask(&f, "event", "r", NULL);
+    CHECK_OK("starts", thread_start(&thread, "later", finish_later, &f, &f.err), &f.err);
+    CHECK_INT("waits for it",
+              idempotency_begin(f.store, STR("event"), STR("r"), true, &status, &body),
+              IDEMPOTENCY_STORED);
+    CHECK_STR("and has its answer", body, "first");
+    free(body);
+    thread_join(thread);
+    done(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_key),
+        cmocka_unit_test(test_over_a_restart),
+        cmocka_unit_test(test_the_cap),
+        cmocka_unit_test(test_waiting_for_the_one_in_flight),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
