@@ -47,6 +47,10 @@ test-tsan: setup
 	@ninja -C build-tsan -j$(JOBS)
 	@meson test -C build-tsan --print-errorlogs
 
+## make test-long  what takes longer: a million pairs of the serving store against DuckDB
+test-long: build
+	@$(BUILD)/tests/differential/differential --pairs 1000000
+
 ## make lint       formatting, layers, clang-tidy, cppcheck
 lint: build
 	@tools/lint $(BUILD)

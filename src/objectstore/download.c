@@ -53,7 +53,7 @@ static void report(struct download *d, int64_t n_more)
     uint64_t done = atomic_fetch_add(&d->n_bytes_done, (uint64_t)n_more) + (uint64_t)n_more;
     int64_t now_us = monotonic_us();
     int64_t last_us = atomic_load(&d->reported_us);
-    if (d->q->on_progress && (now_us - last_us >= PROGRESS_EVERY_US || done == d->size_bytes) &&
+    if (d->q->on_progress && now_us - last_us >= PROGRESS_EVERY_US &&
         atomic_compare_exchange_strong(&d->reported_us, &last_us, now_us))
         d->q->on_progress(d->q->arg, done);
 }
@@ -269,6 +269,8 @@ static enum rc download_to(struct objectstore *o, const struct location *l,
     mutex_init(&d.mutex);
     cond_init(&d.changed);
     enum rc rc = download_remote(&d, m, err);
+    if (rc == RC_OK && !m->unchanged && q->on_progress)
+        q->on_progress(q->arg, atomic_load(&d.n_bytes_done)); /* the last word is exact */
     cond_done(&d.changed);
     mutex_done(&d.mutex);
     return rc;

@@ -43,23 +43,33 @@ static enum rc parse_bucket(const char *rest, struct location *l, struct err *er
     return RC_OK;
 }
 
+/* For messages: a line break in a name must not look like the end of one. */
+static char *shown(const char *url)
+{
+    char *text = x_strdup(url);
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = '?';
+    return text;
+}
+
 enum rc location_parse(const char *url, struct location *ret, struct err *err)
 {
-    struct location l = {.kind = LOCATION_LOCAL};
+    struct location l = {.kind = LOCATION_LOCAL, .text = shown(url)};
     struct str s = str_from(url);
     enum rc rc = RC_OK;
     if (str_starts(s, "gs://") || str_starts(s, "s3://")) {
         l.kind = s.p[0] == 'g' ? LOCATION_GS : LOCATION_S3;
-        l.text = x_strdup(url);
         rc = parse_bucket(url + 5, &l, err);
     } else if (str_starts(s, "https://") || str_starts(s, "http://")) {
         l.kind = LOCATION_HTTPS;
+        mem_free(l.text);
         l.text = net_url_display(url);
         l.key = x_strdup(url);
     } else if (strstr(url, "://") || s.n == 0) {
-        rc = err_set(err, RC_INVALID, "'%.300s' is none of a path, gs://, s3:// and https://", url);
+        rc = err_set(err, RC_INVALID, "'%.300s' is none of a path, gs://, s3:// and https://",
+                     l.text);
     } else {
-        l.text = x_strdup(url);
         l.key = x_strdup(url);
     }
     if (rc == RC_OK)
