@@ -13,6 +13,7 @@
 #include "cli/cli.h"
 #include "cli/findings.h"
 #include "daemon/daemon.h"
+#include "objectstore/objectstore.h"
 #include "project/project.h"
 
 extern char **environ;
@@ -80,7 +81,8 @@ static void on_ready(void *arg, int api_port, int admin_port)
     printf("\noffloader %s serves %s\n\n  API    http://127.0.0.1:%d/v1/endpoints/\n"
            "  admin  http://127.0.0.1:%d/ready  /status  /metrics\n",
            OFFLOADER_VERSION, t->project, api_port, admin_port);
-    print_samples(t->project, api_port);
+    if (!objectstore_is_url(t->project))
+        print_samples(t->project, api_port);
     printf("\nCtrl-C ends it.\n\n");
     fflush(stdout);
 }
@@ -115,7 +117,8 @@ static int serve_trial(const struct command *c, const char *project)
     char hex[65], cache_template[] = "/tmp/offloader-trial-XXXXXX";
     struct trial trial = {.project = project};
     struct err err = ERR_INIT;
-    if (!project_is_valid(project))
+    /* A bucket's project is fetched and checked by the start itself, into the trial's own cache. */
+    if (!objectstore_is_url(project) && !project_is_valid(project))
         return EXIT_FINDINGS;
     random_bytes(secret, sizeof secret);
     hex_encode(secret, sizeof secret, hex);
@@ -160,7 +163,7 @@ const struct command command_serve = {
     .name = "serve",
     .summary = "Run the server: by the environment, or a trial of the project given.",
     .usage = "[PROJECT] [flags]",
-    .example = "offloader serve examples/customer-analytics",
+    .example = "offloader serve examples/customer-analytics\n  offloader serve gs://bucket/prefix/",
     .flags = flags,
     .max_positional = 1,
     .run = run,

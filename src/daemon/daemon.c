@@ -385,6 +385,12 @@ static void stop(struct daemon *d)
     mem_free(d->remote_directory);
 }
 
+static void tell_failure(const struct err *err)
+{
+    log_event(LOG_ERROR, "start", err->message, LF_STR("code", err->code));
+    fprintf(stderr, "offloader: %s\n", err->message);
+}
+
 int daemon_run(const struct daemon_options *options)
 {
     static struct daemon d;
@@ -402,13 +408,16 @@ int daemon_run(const struct daemon_options *options)
     store_install_bus_handler();
     (void)signal(SIGPIPE, SIG_IGN);
     enum rc rc = load_project(&d, &err);
+    if (rc != RC_OK) {
+        tell_failure(&err);
+        objectstore_free(d.store);
+        return 1;
+    }
     handled_signals(&set);
     (void)pthread_sigmask(SIG_BLOCK, &set, NULL); /* threads inherit it */
-    if (rc == RC_OK)
-        rc = start(&d, &err);
+    rc = start(&d, &err);
     if (rc != RC_OK) {
-        log_event(LOG_ERROR, "start", err.message, LF_STR("code", err.code));
-        fprintf(stderr, "offloader: %s\n", err.message);
+        tell_failure(&err);
         _exit(1); /* threads may be running: nothing here needs saving */
     }
     d.watchdog = watchdog_new(d.loops, d.n_loops);

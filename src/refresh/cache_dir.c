@@ -149,6 +149,8 @@ static void put_facts(struct buf *b, const struct snapshot_facts *f)
     jw_uint(&w, f->n_rows);
     jw_key(&w, "bytes");
     jw_uint(&w, f->n_bytes);
+    jw_key(&w, "in_place");
+    jw_bool(&w, f->is_in_place);
     jw_key(&w, "quality_warning");
     jw_bool(&w, f->quality_warning);
     put_hex(&w, "fingerprint", f->fingerprint);
@@ -231,6 +233,7 @@ static bool take_facts(const struct node *root, struct snapshot_facts *f)
 {
     int64_t rows = 0, bytes = 0;
     const struct node *warning = node_get(root, "quality_warning");
+    const struct node *in_place = node_get(root, "in_place");
     bool fine = take_text(root, "snapshot_id", &f->snapshot_id) &&
                 take_text(root, "model_tag", &f->model_tag) &&
                 take_integer(root, "watermark_us", &f->watermark_us) &&
@@ -242,6 +245,7 @@ static bool take_facts(const struct node *root, struct snapshot_facts *f)
     f->n_rows = (uint64_t)rows;
     f->n_bytes = (uint64_t)bytes;
     f->quality_warning = warning && warning->boolean;
+    f->is_in_place = in_place && in_place->boolean;
     f->source = take_source(root);
     return fine;
 }
@@ -293,7 +297,7 @@ enum rc cache_finish_build(struct state *s, const char *build, const struct snap
     put_facts(&json, facts);
     enum rc rc = io_write_checked(facts_path, &json, 0644, err);
     buf_done(&json);
-    if (rc == RC_OK)
+    if (rc == RC_OK && !facts->is_in_place)
         rc = fsync_file(build, STORE_FILE_NAME, err);
     if (rc == RC_OK)
         rc = io_fsync_dir(build, err);
@@ -347,8 +351,8 @@ struct snapshot *cache_make_snapshot(const struct state *s, struct snapshot_fact
                                      const char *directory, struct err *err)
 {
     struct snapshot *snapshot = snapshot_new();
-    enum rc rc = store_open(directory, &snapshot->store, err);
-    if (rc == RC_OK && store_rows(snapshot->store) != f->n_rows)
+    enum rc rc = f->is_in_place ? RC_OK : store_open(directory, &snapshot->store, err);
+    if (rc == RC_OK && !f->is_in_place && store_rows(snapshot->store) != f->n_rows)
         rc = err_set(err, RC_CORRUPT, "%s: has another number of rows than its facts say",
                      directory);
     if (rc != RC_OK) {
@@ -362,7 +366,7 @@ struct snapshot *cache_make_snapshot(const struct state *s, struct snapshot_fact
     snapshot->watermark_us = f->watermark_us;
     snapshot->created_at_us = f->created_at_us;
     snapshot->n_rows = f->n_rows;
-    snapshot->n_bytes = store_bytes(snapshot->store);
+    snapshot->n_bytes = f->is_in_place ? f->n_bytes : store_bytes(snapshot->store);
     snapshot->quality_warning = f->quality_warning;
     memcpy(snapshot->fingerprint, f->fingerprint, 32);
     memcpy(snapshot->contract_fingerprint, f->contract_fingerprint, 32);
@@ -408,8 +412,9 @@ static struct snapshot *open_slug(const struct state *s, const char *parent, con
     const struct node *root = cache_read_checked(facts_path, &arena, &err);
     bool readable = root && take_facts(root, &facts);
     bool needs_source = state_dataset(s)->any_remote_scan || s->refresh->options.for_duckdb;
+    bool needs_store = state_dataset(s)->any_local_table || s->refresh->options.for_duckdb;
     bool same_contract =
-        readable && (facts.source || !needs_source) &&
+        readable && (facts.source || !needs_source) && !(facts.is_in_place && needs_store) &&
         memcmp(facts.contract_fingerprint, state_dataset(s)->contract_fingerprint, 32) == 0;
     if (same_contract)
         snapshot = cache_make_snapshot(s, &facts, directory, &err);

@@ -43,6 +43,9 @@ static enum rc blame_file(const struct data_file *f, enum rc rc, bool *ret_reach
         rc != RC_UNAVAILABLE && rc != RC_DENIED && rc != RC_TIMEOUT && rc != RC_NOT_FOUND;
     if (rc == RC_CANCELLED || rc == RC_IO || rc == RC_NO_MEMORY)
         return rc;
+    /* Of a pinned part the size is the listing's, so another one is no fault of the manifest. */
+    if (rc == RC_CORRUPT && strcmp(err->code, "size_mismatch") == 0 && !f->etag)
+        return err_set_code(err, RC_INVALID, "size_mismatch", "%s: %s", f->path, err->message);
     if (rc == RC_NOT_FOUND)
         return err_set_code(err, RC_INVALID, "missing_file", "%s: the file does not exist",
                             f->path);
@@ -51,24 +54,18 @@ static enum rc blame_file(const struct data_file *f, enum rc rc, bool *ret_reach
     return rc;
 }
 
-/* The manifest's own promise; a part that a listing announced was checked when it arrived. */
-static enum rc check_size(struct data_file *f, uint64_t size_bytes, struct err *err)
+/* What came, for those that read the file where it is. */
+static enum rc pin(struct data_file *f, const struct object_meta *meta, struct err *err)
 {
-    if (f->has_size_bytes && f->size_bytes != size_bytes)
-        return err_set_code(err, RC_INVALID, "size_mismatch",
-                            "%s: has %llu bytes, the manifest says %llu", f->path,
-                            (unsigned long long)size_bytes, (unsigned long long)f->size_bytes);
+    if (f->has_size_bytes && f->size_bytes != meta->size_bytes)
+        return err_set_code(
+            err, RC_INVALID, "size_mismatch", "%s: has %llu bytes, the manifest says %llu", f->path,
+            (unsigned long long)meta->size_bytes, (unsigned long long)f->size_bytes);
     f->has_size_bytes = true;
-    f->size_bytes = size_bytes;
-    return RC_OK;
-}
-
-static enum rc pin(struct data_file *f, struct object_meta *meta, struct err *err)
-{
-    enum rc rc = check_size(f, meta->size_bytes, err);
-    if (rc == RC_OK && !f->etag && meta->tag && *meta->tag)
+    f->size_bytes = meta->size_bytes;
+    if (!f->etag && meta->tag && *meta->tag)
         f->etag = x_strdup(meta->tag);
-    return rc;
+    return RC_OK;
 }
 
 static enum rc fetch(struct placing *p, struct manifest *m, struct download *items, size_t *files,
@@ -128,7 +125,7 @@ enum rc place_files(struct build *b, struct manifest *m, const char *directory, 
             .url = f->location,
             .tag = f->etag,
             .path = ret_paths[i],
-            .has_size = f->etag && f->has_size_bytes, /* else ours to compare: see check_size */
+            .has_size = f->has_size_bytes,
             .size_bytes = f->size_bytes,
         };
     }

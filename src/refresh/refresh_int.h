@@ -94,6 +94,7 @@ struct snapshot_facts { /* snapshot.json */
     uint64_t n_rows, n_bytes;
     uint8_t fingerprint[32], contract_fingerprint[32], build_fingerprint[32];
     bool quality_warning;
+    bool is_in_place;             /* nothing is stored: the files are read where they are */
     struct engine_source *source; /* owned; where something reads the files themselves */
 };
 void facts_done(struct snapshot_facts *f);
@@ -144,6 +145,8 @@ struct resolved {
 /* RC_INVALID: the manifest is at fault; anything else: network, disk. */
 MUST_CHECK enum rc resolve_manifest(const struct resolve_job *job, struct resolved *ret,
                                     struct err *err);
+/* RC_INVALID with the first error's code and message, or RC_OK. */
+enum rc first_finding(const struct errlist *findings, struct err *err);
 /* Gives an error of the object store its contract code. Returns @rc. */
 enum rc blame_source(enum rc rc, struct err *err);
 

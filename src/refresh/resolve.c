@@ -28,7 +28,7 @@ static void add_stat(struct sha256_stream *hash, const char *path)
     sha256_add(hash, facts, sizeof facts);
 }
 
-static enum rc first_finding(const struct errlist *findings, struct err *err)
+enum rc first_finding(const struct errlist *findings, struct err *err)
 {
     for (size_t i = 0; i < findings->n_items; i++) {
         const struct finding *f = &findings->items[i];
