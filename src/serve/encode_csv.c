@@ -42,54 +42,62 @@ static void put_value(struct buf *b, enum query_type type, const struct value *v
 
 enum rc encode_csv_row(void *arg, const struct value *values)
 {
-    struct job *j = arg;
-    const struct endpoint *e = j->plan.shape->endpoint;
-    struct buf *b = &j->data;
-    for (int i = 0; i < j->plan.n_columns; i++) {
-        int column = j->plan.columns[i];
+    struct encoder *encoder = arg;
+    const struct endpoint *e = encoder->plan->shape->endpoint;
+    struct buf *b = encoder->to;
+    for (int i = 0; i < encoder->plan->n_columns; i++) {
+        int column = encoder->plan->columns[i];
         if (i)
             buf_putc(b, ',');
         put_value(b, e->outputs[column].type, &values[column]);
     }
     buf_put_literal(b, "\r\n");
-    j->n_encoded++;
+    encoder->n_rows++;
     return b->failed == BUF_FINE ? RC_OK : b->failed == BUF_OVER_LIMIT ? RC_LIMIT : RC_NO_MEMORY;
 }
 
-static void put_csv_header(struct job *j)
+static void put_csv_header(struct encoder *encoder)
 {
-    const struct plan_shape *shape = j->plan.shape;
-    if (j->plan.n_columns == (int)shape->endpoint->n_outputs) {
-        buf_put_str(&j->data, shape->csv_header);
+    const struct plan_shape *shape = encoder->plan->shape;
+    if (encoder->plan->n_columns == (int)shape->endpoint->n_outputs) {
+        buf_put_str(encoder->to, shape->csv_header);
         return;
     }
-    for (int i = 0; i < j->plan.n_columns; i++) {
+    for (int i = 0; i < encoder->plan->n_columns; i++) {
         if (i)
-            buf_putc(&j->data, ',');
-        buf_put_str(&j->data, shape->csv_names[j->plan.columns[i]]);
+            buf_putc(encoder->to, ',');
+        buf_put_str(encoder->to, shape->csv_names[encoder->plan->columns[i]]);
     }
-    buf_put_literal(&j->data, "\r\n");
+    buf_put_literal(encoder->to, "\r\n");
 }
 
-void encode_begin(struct job *j)
+void encoder_begin(struct encoder *encoder, const struct plan *plan, enum http_form form,
+                   struct buf *to)
 {
-    buf_reset(&j->data);
-    j->n_encoded = 0;
-    if (j->form == FORM_JSON)
-        buf_putc(&j->data, '[');
-    else if (j->form == FORM_CSV)
-        put_csv_header(j);
+    *encoder = (struct encoder){plan, form, to, 0};
+    buf_reset(to);
+    if (form == FORM_JSON)
+        buf_putc(to, '[');
+    else if (form == FORM_CSV)
+        put_csv_header(encoder);
 }
 
-void encode_end(struct job *j)
+enum rc encoder_end(struct encoder *encoder)
 {
-    if (j->form == FORM_JSON)
-        buf_putc(&j->data, ']');
-    if (j->rc == RC_OK && j->data.failed)
-        j->rc = j->data.failed == BUF_OVER_LIMIT ? RC_LIMIT : RC_NO_MEMORY;
+    if (encoder->form == FORM_JSON)
+        buf_putc(encoder->to, ']');
+    switch (encoder->to->failed) {
+    case BUF_FINE:
+        return RC_OK;
+    case BUF_OVER_LIMIT:
+        return RC_LIMIT;
+    case BUF_NO_MEMORY:
+        break;
+    }
+    return RC_NO_MEMORY;
 }
 
-struct row_sink encode_sink(struct job *j)
+struct row_sink encoder_sink(struct encoder *encoder)
 {
-    return (struct row_sink){j->form == FORM_CSV ? encode_csv_row : encode_json_row, j};
+    return (struct row_sink){encoder->form == FORM_CSV ? encode_csv_row : encode_json_row, encoder};
 }

@@ -86,23 +86,23 @@ void encode_json_value(struct buf *b, enum query_type type, const struct value *
 
 enum rc encode_json_row(void *arg, const struct value *values)
 {
-    struct job *j = arg;
-    const struct plan_shape *shape = j->plan.shape;
+    struct encoder *encoder = arg;
+    const struct plan_shape *shape = encoder->plan->shape;
     const struct endpoint *e = shape->endpoint;
-    struct buf *b = &j->data;
-    if (j->form == FORM_JSON && j->n_encoded)
+    struct buf *b = encoder->to;
+    if (encoder->form == FORM_JSON && encoder->n_rows)
         buf_putc(b, ',');
     buf_putc(b, '{');
-    for (int i = 0; i < j->plan.n_columns; i++) {
-        int column = j->plan.columns[i];
+    for (int i = 0; i < encoder->plan->n_columns; i++) {
+        int column = encoder->plan->columns[i];
         if (i)
             buf_putc(b, ',');
         buf_put_str(b, shape->json_keys[column]);
         encode_json_value(b, e->outputs[column].type, &values[column], e->integers_as_strings);
     }
     buf_putc(b, '}');
-    if (j->form == FORM_NDJSON)
+    if (encoder->form == FORM_NDJSON)
         buf_putc(b, '\n');
-    j->n_encoded++;
+    encoder->n_rows++;
     return b->failed == BUF_FINE ? RC_OK : b->failed == BUF_OVER_LIMIT ? RC_LIMIT : RC_NO_MEMORY;
 }

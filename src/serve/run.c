@@ -115,16 +115,19 @@ static void execute(struct job *j, struct store_scratch *scratch)
     bool in_store = uses_store(j);
     AUTO(buf_done) struct buf keep; /* texts of the last row's position */
     buf_init(&keep, LIMIT_POSITION_BYTES);
-    encode_begin(j);
+    struct encoder encoder;
+    encoder_begin(&encoder, &j->plan, j->form, &j->data);
     if (in_store && j->snapshot->store)
-        j->rc = store_execute(j->snapshot->store, &j->plan.query, &control, encode_sink(j), scratch,
+        j->rc = store_execute(j->snapshot->store, &j->plan.query, &control, encoder_sink(&encoder), scratch,
                               &j->result, NULL, &j->err);
     else if (!in_store && o->engine && j->snapshot->source)
         j->rc = engine_execute(o->engine, j->snapshot->source, &j->plan.query, &control,
-                               encode_sink(j), &keep, &j->result, NULL, &j->err);
+                               encoder_sink(&encoder), &keep, &j->result, NULL, &j->err);
     else
         j->rc = err_set(&j->err, RC_UNAVAILABLE, "no executor for this endpoint is loaded");
-    encode_end(j);
+    enum rc encoded = encoder_end(&encoder);
+    if (j->rc == RC_OK)
+        j->rc = encoded;
     write_cursor(j); /* before anybody else uses the executor's scratch */
     j->ran_us = monotonic_us();
     metrics_query(in_store ? MEXEC_STORE : MEXEC_DUCKDB, j->ran_us - j->started_us);

@@ -15,6 +15,7 @@
 #include "auth/token.h"
 #include "metrics/metrics.h"
 #include "plan/plan.h"
+#include "serve/encode.h"
 #include "serve/serve.h"
 
 #define JOB_ARENA_BYTES (1u << 20)
@@ -67,7 +68,6 @@ struct job {
     struct buf next_cursor;
     enum rc rc;
     struct err err;
-    uint64_t n_encoded;
 };
 
 struct serve_loop {
@@ -121,10 +121,7 @@ void headers_common(const struct serve *s, struct buf *h, const char *request_id
 #define ETAG_BYTES 48
 void etag_make(const struct job *j, enum http_coding coding, char ret[ETAG_BYTES]);
 
-/* encode_json.c, encode_csv.c: sinks that append a row to job->data */
-struct row_sink encode_sink(struct job *j);
-void encode_begin(struct job *j);
-void encode_end(struct job *j);
+/* encode_json.c, encode_csv.c: for encode.h */
 enum rc encode_json_row(void *arg, const struct value *values);
 enum rc encode_csv_row(void *arg, const struct value *values);
 void encode_json_value(struct buf *b, enum query_type type, const struct value *v,
