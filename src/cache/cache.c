@@ -10,14 +10,17 @@
 #include "metrics/metrics.h"
 
 #define SHARD_MIN_ENTRIES 1024
+#define SHARD_MIN_BYTES (UINT64_C(16) << 20)
 #define LIMIT_SHARDS 16
 
 struct cache *cache_new(const struct cache_options *options)
 {
     struct cache *c = x_alloc0(sizeof *c);
     c->n_shards = 1;
+    /* Few enough that a shard, which keeps no entry above a quarter of its bytes, is worth having. */
     while (c->n_shards < LIMIT_SHARDS &&
-           options->max_entries / (c->n_shards * 2) >= SHARD_MIN_ENTRIES)
+           options->max_entries / (c->n_shards * 2) >= SHARD_MIN_ENTRIES &&
+           options->max_bytes / (c->n_shards * 2) >= SHARD_MIN_BYTES)
         c->n_shards *= 2;
     c->shards = x_array0(c->n_shards, sizeof *c->shards);
     for (size_t i = 0; i < c->n_shards; i++) {

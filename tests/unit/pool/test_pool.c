@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every job ends once, by run or on_shed; waits are bounded; remote work leaves room for local. */
+#include <pthread.h>
+
+#include "base/timeutil.h"
+#include "pool/pool.h"
+#include "unit.h"
+
+/* A gate that jobs wait at, so that tests decide when a worker is free. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static bool is_open;
+static int n_running, n_run, n_shed, most_remote, n_remote;
+
+struct work {
+    struct pool_job job;
+    int n_ends;
+    bool was_shed;
+};
+
+static void run(struct pool_job *j, int worker)
+{
+    struct work *w = (struct work *)j;
+    (void)worker;
+    pthread_mutex_lock(&lock);
+    n_running++;
+    n_remote += j->is_remote;
+    most_remote = n_remote > most_remote ? n_remote : most_remote;
+    pthread_cond_broadcast(&changed);
+    while (!is_open)
+        pthread_cond_wait(&changed, &lock);
+    n_running--;
+    n_remote -= j->is_remote;
+    n_run++;
+    w->n_ends++;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+static void on_shed(struct pool_job *j)
+{
+    struct work *w = (struct work *)j;
+    pthread_mutex_lock(&lock);
+    n_shed++;
+    w->n_ends++;
+    w->was_shed = true;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+static void wait_until(const int *what, int n)
+{
+    pthread_mutex_lock(&lock);
+    while (*what < n)
+        pthread_cond_wait(&changed, &lock);
+    pthread_mutex_unlock(&lock);
+}
+
+static void set_gate(bool open)
+{
+    pthread_mutex_lock(&lock);
+    is_open = open;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+static struct pool *start(int workers, int remote_cap, int queue_limit, int64_t timeout_us)
+{
+    struct pool_options o = {workers, remote_cap, queue_limit, timeout_us};
+    struct pool *p = NULL;
+    struct err err = ERR_INIT;
+    n_running = n_run = n_shed = most_remote = n_remote = 0;
+    set_gate(false);
+    CHECK_OK("the pool starts", pool_new(&o, &p, &err), &err);
+    return p;
+}
+
+static struct work work(bool is_remote)
+{
+    return (struct work){.job = {.run = run, .on_shed = on_shed, .is_remote = is_remote}};
+}
+
+static void test_all_run(void **state)
+{
+    (void)state;
+    struct pool *p = start(3, 3, 100, 60000000);
+    struct work w[50];
+    for (size_t i = 0; i < ARRAY_LEN(w); i++) {
+        w[i] = work(i % 2);
+        assert_int_equal(pool_submit(p, &w[i].job), RC_OK);
+    }
+    set_gate(true);
+    wait_until(&n_run, 50);
+    pool_free(p);
+    for (size_t i = 0; i < ARRAY_LEN(w); i++)
+        assert_int_equal(w[i].n_ends, 1);
+}
+
+static void test_a_full_queue_sheds_at_once(void **state)
+{
+    (void)state;
+    struct pool *p = start(1, 1, 2, 60000000);
+    struct work w[4] = {work(false), work(false), work(false), work(false)};
+    assert_int_equal(pool_submit(p, &w[0].job), RC_OK);
+    wait_until(&n_running, 1);
+    assert_int_equal(pool_submit(p, &w[1].job), RC_OK);
+    assert_int_equal(pool_submit(p, &w[2].job), RC_OK);
+    assert_int_equal(pool_submit(p, &w[3].job), RC_BUSY);
+    struct pool_gauges g;
+    pool_gauges(p, &g);
+    assert_true(g.workers == 1 && g.busy == 1 && g.queued == 2 && g.queue_age_us >= 0);
+    set_gate(true);
+    wait_until(&n_run, 3);
+    pool_free(p);
+    assert_int_equal(w[3].n_ends, 0); /* its owner still has it */
+}
+
+static void test_a_late_job_is_shed(void **state)
+{
+    (void)state;
+    struct pool *p = start(1, 1, 10, 20000);
+    struct work first = work(false), second = work(false);
+    assert_int_equal(pool_submit(p, &first.job), RC_OK);
+    wait_until(&n_running, 1);
+    int64_t from_us = monotonic_us();
+    assert_int_equal(pool_submit(p, &second.job), RC_OK);
+    wait_until(&n_shed, 1);
+    assert_true(second.was_shed && monotonic_us() - from_us >= 20000);
+    set_gate(true);
+    wait_until(&n_run, 1);
+    pool_free(p);
+}
+
+static void test_cancelled_jobs_do_not_run(void **state)
+{
+    (void)state;
+    struct pool *p = start(1, 1, 10, 60000000);
+    _Atomic bool cancelled = false;
+    struct work first = work(false), second = work(false);
+    second.job.cancelled = &cancelled;
+    assert_int_equal(pool_submit(p, &first.job), RC_OK);
+    wait_until(&n_running, 1);
+    assert_int_equal(pool_submit(p, &second.job), RC_OK);
+    atomic_store(&cancelled, true);
+    set_gate(true);
+    wait_until(&n_shed, 1);
+    pool_free(p);
+    assert_true(second.was_shed && second.n_ends == 1 && first.n_ends == 1);
+}
+
+/* Remote jobs never take the last quarter of the workers. */
+static void test_remote_leaves_room(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *why;
+        int workers, cap, want;
+    } rows[] = {{"a quarter of 8", 8, 8, 6},
+                {"at least one of 2", 2, 2, 1},
+                {"its own cap", 8, 2, 2},
+                {"a single worker takes both", 1, 1, 1}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct pool *p = start(rows[i].workers, rows[i].cap, 100, 60000000);
+        struct work remote[10], local = work(false);
+        struct pool_gauges g;
+        for (size_t k = 0; k < ARRAY_LEN(remote); k++) {
+            remote[k] = work(true);
+            assert_int_equal(pool_submit(p, &remote[k].job), RC_OK);
+        }
+        wait_until(&n_running, rows[i].want);
+        assert_int_equal(pool_submit(p, &local.job), RC_OK);
+        if (rows[i].workers > 1)
+            wait_until(&n_running, rows[i].want + 1); /* the local one runs beside them */
+        pool_gauges(p, &g);
+        CHECK_INT(rows[i].why, g.remote_cap, rows[i].want);
+        set_gate(true);
+        wait_until(&n_run, 11);
+        CHECK_INT(rows[i].why, most_remote, rows[i].want);
+        pool_free(p);
+    }
+}
+
+static void test_freeing_sheds_what_waits(void **state)
+{
+    (void)state;
+    struct pool *p = start(1, 1, 10, 60000000);
+    struct work w[3] = {work(false), work(false), work(true)};
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(pool_submit(p, &w[i].job), RC_OK);
+    wait_until(&n_running, 1);
+    set_gate(true);
+    pool_free(p);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(w[i].n_ends, 1);
+    pool_free(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_all_run),
+        cmocka_unit_test(test_a_full_queue_sheds_at_once),
+        cmocka_unit_test(test_a_late_job_is_shed),
+        cmocka_unit_test(test_cancelled_jobs_do_not_run),
+        cmocka_unit_test(test_remote_leaves_room),
+        cmocka_unit_test(test_freeing_sheds_what_waits),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
