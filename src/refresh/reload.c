@@ -7,6 +7,7 @@
  */
 #include <stdio.h>
 
+#include "base/hash.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -107,10 +108,14 @@ static void apply_locked(struct refresh *r, struct project_ref *fresh)
  */
 static void note_error_locked(struct refresh *r, const char *class, const char *message)
 {
+    uint32_t told = crc32c(0, message, strlen(message));
+    bool is_news = strcmp(r->sync_result, "error") != 0 || told != r->sync_told;
     r->sync_result = "error";
+    r->sync_told = told;
     (void)snprintf(r->sync_error, sizeof r->sync_error, "%s", class);
     r->sync_checked_us = wall_us();
-    events_add(EVENT_RELOAD, NULL, NULL, 0, "the project was not reloaded: %s", message);
+    if (is_news) /* every look at a refused revision finds the same: said once */
+        events_add(EVENT_RELOAD, NULL, NULL, 0, "the project was not reloaded: %s", message);
 }
 
 void note_copy_locked(struct refresh *r)
