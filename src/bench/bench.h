@@ -25,7 +25,7 @@ uint64_t histogram_quantile(const struct histogram *h, double share);
 
 /* ---- a run ---- */
 
-struct bench_target { /* borrowed */
+struct bench_target {  /* borrowed */
     struct str path;   /* with its query, percent-encoded */
     struct str expect; /* how the body must begin; n = 0: anything */
 };
@@ -43,10 +43,10 @@ struct bench_options { /* borrowed */
 };
 
 struct bench_result {
-    uint64_t n_answers;       /* whole ones */
-    uint64_t n_failed;        /* connections refused, cut or not understood */
+    uint64_t n_answers; /* whole ones */
+    uint64_t n_failed;  /* connections refused, cut or not understood */
     uint64_t n_wrong_status, n_wrong_body;
-    uint64_t n_unanswered;    /* open loop: due, but not answered when the time was up */
+    uint64_t n_unanswered; /* open loop: due, but not answered when the time was up */
     uint64_t n_bytes;
     int64_t elapsed_us;
     char complaint[256]; /* about the first answer that was wrong; "" when none was */

@@ -291,7 +291,8 @@ static int64_t send_due(struct run *r, int64_t now)
 
 static bool is_over(const struct run *r, int64_t now)
 {
-    return (now >= r->end_ns && r->n_busy == 0) || now >= r->end_ns + GRACE_NS;
+    bool all_sent = r->o->rate == 0 || due_at(r, r->n_due) >= r->end_ns;
+    return (now >= r->end_ns && r->n_busy == 0 && all_sent) || now >= r->end_ns + GRACE_NS;
 }
 
 static void drive(struct run *r)
@@ -304,14 +305,17 @@ static void drive(struct run *r)
         if (now >= r->end_ns)
             wait = r->end_ns + GRACE_NS - now;
         struct timespec t = {(time_t)(wait / 1000000000), wait > 0 ? (long)(wait % 1000000000) : 0};
-        int n = epoll_pwait2(r->epoll_fd, events, LIMIT_EVENTS, wait > 0 ? &t : &(struct timespec){0},
-                             NULL);
+        int n = epoll_pwait2(r->epoll_fd, events, LIMIT_EVENTS,
+                             wait > 0 ? &t : &(struct timespec){0}, NULL);
         for (int i = 0; i < n; i++)
             on_readable(r, &r->links[events[i].data.u32]);
         now = now_ns();
     }
-    if (r->o->rate > 0)
-        r->result->n_unanswered = (uint64_t)r->n_busy;
+    r->result->n_unanswered = (uint64_t)r->n_busy;
+    while (r->o->rate > 0 && due_at(r, r->n_due) < r->end_ns) { /* due, and never sent */
+        r->n_due++;
+        r->result->n_unanswered++;
+    }
     r->result->elapsed_us = (now < r->end_ns ? now - r->start_ns : r->end_ns - r->start_ns) / 1000;
 }
 

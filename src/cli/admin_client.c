@@ -3,47 +3,12 @@
 #include "cli/admin_client.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
-#include "base/io.h"
 #include "base/mem.h"
+#include "cli/secret.h"
 
-#define LIMIT_TOKEN_BYTES 4096
 #define LIMIT_REPLY_BYTES (64u << 20)
 #define CALL_TIMEOUT_MS 3600000 /* a refresh answers when it is done */
-
-/* Owned; NULL with RC_OK: there is none. */
-static enum rc read_token(char **ret, struct err *err)
-{
-    const char *text = flag_text("admin-token");
-    struct buf file;
-    if (!text || !*text)
-        text = getenv("OFFLOADER_ADMIN_TOKEN");
-    if (!text || !*text)
-        return RC_OK;
-    if (*text != '@') {
-        *ret = x_strdup(text);
-        return RC_OK;
-    }
-    buf_init(&file, LIMIT_TOKEN_BYTES);
-    enum rc rc = io_read_file(text + 1, &file, err);
-    if (rc == RC_OK) {
-        size_t n = file.n;
-        while (n && (file.p[n - 1] == '\n' || file.p[n - 1] == '\r'))
-            n--;
-        *ret = x_strndup(file.p, n);
-    }
-    buf_done(&file);
-    return rc;
-}
-
-static bool is_header_text(const char *s)
-{
-    for (; *s; s++)
-        if (*s <= ' ' || *s > '~')
-            return false;
-    return true;
-}
 
 int admin_client_open(const struct command *c, bool needs_token, struct admin_client *ret)
 {
@@ -53,12 +18,12 @@ int admin_client_open(const struct command *c, bool needs_token, struct admin_cl
     *ret = (struct admin_client){0};
     if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0)
         return usage_error(c, "--admin-url must begin with http:// or https://");
-    if (read_token(&token, &err) != RC_OK)
+    if (secret_read("admin-token", "OFFLOADER_ADMIN_TOKEN", &token, &err) != RC_OK)
         return usage_error(c, "--admin-token: %s", err.message);
     if (!token && needs_token)
         return usage_error(c,
                            "give the admin token: --admin-token @FILE, or OFFLOADER_ADMIN_TOKEN");
-    if (token && !is_header_text(token))
+    if (token && !secret_is_token(token))
         return usage_error(c,
                            "the admin token has a byte that no token has (a space or a line end?)");
     if (net_new(&(struct net_options){0}, &ret->net, &err) != RC_OK) {

@@ -17,7 +17,7 @@ struct flag {
 struct command {
     const char *name;
     const char *summary;
-    const char *usage;   /* after the name */
+    const char *usage; /* after the name */
     const char *example;
     const struct flag *flags; /* ended by a NULL name */
     int max_positional;
@@ -34,6 +34,6 @@ const char *positional(int at);
 int usage_error(const struct command *c, const char *format, ...) PRINTF_LIKE(2, 3);
 
 extern const struct command command_serve, command_validate, command_manifest, command_keys,
-    command_snapshot, command_doctor, command_version;
+    command_snapshot, command_doctor, command_bench, command_version;
 
 #endif

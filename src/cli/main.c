@@ -10,8 +10,9 @@
 #define LIMIT_FLAGS 32
 #define LIMIT_POSITIONAL 64
 
-static const struct command *const commands[] = {&command_serve, &command_validate, &command_manifest,
-                                                 &command_keys, &command_snapshot, &command_doctor, &command_version};
+static const struct command *const commands[] = {
+    &command_serve,    &command_validate, &command_manifest, &command_keys,
+    &command_snapshot, &command_doctor,   &command_bench,    &command_version};
 
 static struct {
     const struct flag *flag;
@@ -68,7 +69,8 @@ static void print_usage(FILE *to)
                 "Usage: offloader <command> [flags]\n\nCommands:\n");
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    fprintf(to, "\n`offloader <command> --help` tells its flags; `offloader --version` the version.\n");
+    fprintf(to,
+            "\n`offloader <command> --help` tells its flags; `offloader --version` the version.\n");
 }
 
 static int print_help(const struct command *c)
