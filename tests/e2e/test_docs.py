@@ -1,12 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the documentation says is what happens.
-
-Markers in Markdown, each before a fenced block:
-  <!-- file: PATH -->    the block is written to PATH in an empty directory
-  <!-- run -->           each `$ command` runs there and prints what follows it
-  <!-- run: serve P -->  the same, beside `offloader serve P`; ports 4000 and 4001 are that server's
-`…` in the printed text stands for anything. Every relative link must lead somewhere.
-"""
+"""What the documentation says is what happens: docs/README.md, "How these pages are kept true", has the rules."""
 import glob
 import os
 import re
@@ -17,8 +10,15 @@ from conftest import BIN, ROOT, wait_for
 
 PAGES = sorted(p for p in glob.glob(os.path.join(ROOT, "**/*.md"), recursive=True)
                if not re.search(r"/(\.deps|node_modules|build[^/]*|\.pytest_cache)/", p))
-BLOCK = re.compile(r"<!-- (file|run)(?:: ([^>]*?))? -->\n```\w*\n(.*?)```", re.S)
-RUN = [p for p in PAGES if BLOCK.search(open(p, encoding="utf-8").read())]
+FENCE = re.compile(r"(?:<!-- (file|run|manual)(?:: ([^>]*?))? -->\n)?^```(\w*)\n(.*?)^```$", re.S | re.M)
+
+
+def read(page):
+    with open(page, encoding="utf-8") as f:
+        return f.read()
+
+
+RUN = [p for p in PAGES if any(kind for kind, *_ in FENCE.findall(read(p)))]
 
 
 def name(path):
@@ -26,10 +26,10 @@ def name(path):
 
 
 def steps(text):
-    """(command, expected output) of each `$ ` line of a block."""
+    """(command, expected output) of each `$ ` line of a block; a `\\` at its end continues it."""
     parts = re.split(r"^\$ ", text, flags=re.M)
     assert parts[0] == "", f"text before the first command: {parts[0]!r}"
-    return [tuple(p.split("\n", 1)) for p in parts[1:]]
+    return [re.match(r"((?:.*\\\n)*.*)\n((?s:.*))", p).groups() for p in parts[1:]]
 
 
 def matches(expected, printed):
@@ -38,62 +38,115 @@ def matches(expected, printed):
 
 
 class Trial:
-    def __init__(self, project, directory):
-        self.log = open(directory / "trial.log", "w+", encoding="utf-8")
-        self.process = subprocess.Popen(
-            [BIN, "serve", project, "--api-port", "0", "--admin-port", "0", "--cache-dir", directory / "cache"],
-            cwd=directory, stdout=self.log, stderr=self.log)
+    """`offloader serve PROJECT`; @what is the marker's text, `[NAME=VALUE ]serve PROJECT`."""
+
+    def __init__(self, what, directory, env):
+        settings, _, project = what.rpartition("serve ")
+        env = dict(env, **dict(word.split("=", 1) for word in settings.split()))
+        self.log_path = directory / "trial.log"
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                [BIN, "serve", project, "--api-port", "0", "--admin-port", "0", "--cache-dir", directory / "cache"],
+                cwd=directory, env=env, stdout=log, stderr=log)
         wait_for(lambda: "Ctrl-C" in self.text(), "the banner")
         self.api, self.admin = (re.search(rf"{word}\s+http://127\.0\.0\.1:(\d+)/", self.text()).group(1)
                                 for word in ("API", "admin"))
         wait_for(lambda: subprocess.run(["curl", "-fs", f"http://127.0.0.1:{self.admin}/ready"],
-                                        capture_output=True).returncode == 0, "readiness")
+                                        capture_output=True, check=False).returncode == 0, "readiness")
 
     def text(self):
-        with open(self.log.name, encoding="utf-8") as f:
-            return f.read()
+        return self.log_path.read_text(encoding="utf-8")
 
     def stop(self):
         self.process.terminate()
         assert self.process.wait(30) == 0
-        self.log.close()
+
+
+class Page:
+    """Does what a page says, in a scratch directory."""
+
+    def __init__(self, directory):
+        (directory / "bin").mkdir()
+        os.symlink(BIN, directory / "bin/offloader")
+        os.symlink(os.path.join(ROOT, "examples"), directory / "examples")
+        self.directory, self.trial = directory, None
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("OFFLOADER_")}
+        self.env["PATH"] = f"{directory}/bin:{os.environ['PATH']}"
+
+    def write(self, path, text):
+        target = self.directory / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+    def run(self, command, expected):
+        if self.trial:
+            command = re.sub(r":4000\b", f":{self.trial.api}", command)
+            command = re.sub(r":4001\b", f":{self.trial.admin}", command)
+        done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=self.directory, env=self.env,
+                              capture_output=True, text=True, timeout=60, check=False)
+        printed = done.stdout + done.stderr if done.returncode or "curl" not in command else done.stdout
+        if self.trial:
+            printed = printed.replace(f":{self.trial.api}", ":4000").replace(f":{self.trial.admin}", ":4001")
+        assert matches(expected, printed), f"{command}\nprinted:\n{printed}\nexpected:\n{expected}"
+
+    def block(self, kind, what, text):
+        if kind == "file":
+            self.write(what, text)
+        elif kind == "manual":
+            for command, _ in steps(text):
+                subprocess.run(["bash", "-n"], input=command, text=True, check=True)
+        elif kind == "run":
+            if what:
+                self.close()
+                self.trial = Trial(what, self.directory, self.env)
+            for command, expected in steps(text):
+                self.run(command, expected)
+
+    def close(self):
+        if self.trial:
+            self.trial.stop()
 
 
 @pytest.mark.parametrize("page", RUN, ids=name)
 def test_documented_commands(page, tmp_path):
-    (tmp_path / "bin").mkdir()
-    os.symlink(BIN, tmp_path / "bin/offloader")
-    os.symlink(os.path.join(ROOT, "examples"), tmp_path / "examples")
-    env = dict(os.environ, PATH=f"{tmp_path}/bin:{os.environ['PATH']}")
-    n = 0
-    for kind, what, text in BLOCK.findall(open(page, encoding="utf-8").read()):
-        if kind == "file":
-            target = tmp_path / what
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text)
+    reader = Page(tmp_path)
+    try:
+        for kind, what, _, text in FENCE.findall(read(page)):
+            reader.block(kind, what, text)
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_no_command_escapes_the_tests(page):
+    for kind, _, language, text in FENCE.findall(read(page)):
+        assert kind or language not in ("console", "sh", "bash", "shell"), f"a block without a marker:\n{text}"
+        assert kind or not re.search(r"^\$ ", text, re.M), f"commands in a block without a marker:\n{text}"
+
+
+def anchors(page):
+    text = FENCE.sub("", read(page))
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+            for heading in re.findall(r"^#+ (.*)$", text, re.M)}
+
+
+def links(page):
+    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", FENCE.sub("", read(page))))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_resolve(page):
+    for link in links(page):
+        if re.match(r"[a-z]+:", link):
             continue
-        trial = Trial(what.removeprefix("serve "), tmp_path) if what else None
-        try:
-            for command, expected in steps(text):
-                if trial:
-                    command = command.replace(":4000/", f":{trial.api}/").replace(":4001/", f":{trial.admin}/")
-                done = subprocess.run(command, shell=True, cwd=tmp_path, env=env, capture_output=True,
-                                      text=True, timeout=60)
-                assert matches(expected, done.stdout), f"{command}\nprinted:\n{done.stdout}{done.stderr}\nexpected:\n{expected}"
-                n += 1
-        finally:
-            if trial:
-                trial.stop()
-    assert n > 0
+        path, _, anchor = link.partition("#")
+        target = os.path.normpath(os.path.join(os.path.dirname(page), path)) if path else page
+        assert os.path.exists(target), f"{link} leads nowhere"
+        assert not anchor or anchor in anchors(target), f"{link}: there is no such heading"
 
 
-def test_links_resolve():
-    broken = []
-    for page in PAGES:
-        text = re.sub(r"```.*?```", "", open(page, encoding="utf-8").read(), flags=re.S)
-        for link in re.findall(r"\]\(([^)\s]+)\)", text):
-            target = link.split("#")[0]
-            if target and not re.match(r"[a-z]+:", target):
-                if not os.path.exists(os.path.join(os.path.dirname(page), target)):
-                    broken.append(f"{name(page)}: {link}")
-    assert not broken, "\n".join(broken)
+def test_the_index_lists_every_page():
+    docs = os.path.join(ROOT, "docs")
+    listed = {os.path.normpath(os.path.join(docs, link.split("#")[0])) for link in links(os.path.join(docs, "README.md"))}
+    pages = [p for p in PAGES if p.startswith(docs + os.sep) and p != os.path.join(docs, "README.md")]
+    assert [name(p) for p in pages if p not in listed] == []
