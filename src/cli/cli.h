@@ -34,6 +34,6 @@ const char *positional(int at);
 int usage_error(const struct command *c, const char *format, ...) PRINTF_LIKE(2, 3);
 
 extern const struct command command_serve, command_validate, command_manifest, command_keys,
-    command_snapshot, command_doctor, command_bench, command_version;
+    command_snapshot, command_query, command_explain, command_doctor, command_bench, command_version;
 
 #endif

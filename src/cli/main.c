@@ -11,8 +11,8 @@
 #define LIMIT_POSITIONAL 64
 
 static const struct command *const commands[] = {
-    &command_serve,    &command_validate, &command_manifest, &command_keys,
-    &command_snapshot, &command_doctor,   &command_bench,    &command_version};
+    &command_serve, &command_validate, &command_manifest, &command_keys,  &command_snapshot,
+    &command_query, &command_explain,  &command_doctor,   &command_bench, &command_version};
 
 static struct {
     const struct flag *flag;
