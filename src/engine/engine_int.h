@@ -17,7 +17,8 @@ struct ranges *ranges_new(const struct engine_reader *reader, const char *direct
 void ranges_free(struct ranges *r);
 MUST_CHECK enum rc ranges_size(const struct engine_file *file, uint64_t *ret, struct err *err);
 MUST_CHECK enum rc ranges_read(struct ranges *r, const struct engine_file *file, uint64_t offset,
-                               void *to, size_t n, const _Atomic bool *cancelled, struct err *err);
+                               void *to, size_t n, const struct query_control *control,
+                               struct err *err);
 
 /* ---- query_pool.c: processes and their connections ---- */
 

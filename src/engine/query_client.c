@@ -101,10 +101,9 @@ static void look(struct call *c)
     const struct query_control *control = c->control;
     if (c->stopping != RC_OK)
         query_pool_stop(&c->lease, c->number); /* it may have been between two statements */
-    else if (control && control->cancelled &&
-             atomic_load_explicit(control->cancelled, memory_order_relaxed))
+    else if (control->cancelled && atomic_load_explicit(control->cancelled, memory_order_relaxed))
         stop(c, RC_CANCELLED, "the caller went away");
-    else if (control && control->deadline_us && monotonic_us() > control->deadline_us)
+    else if (control->deadline_us && monotonic_us() > control->deadline_us)
         stop(c, RC_TIMEOUT, "the query passed its deadline");
 }
 
@@ -185,7 +184,12 @@ static enum rc send_range(struct call *c, struct err *err)
     wire_put_u8(&c->out, 1);
     bool fine = c->stopping == RC_OK && buf_reserve(&c->out, n) &&
                 ranges_read(c->engine->ranges, &c->source->files[file], offset, c->out.p + c->out.n,
-                            n, c->control ? c->control->cancelled : NULL, &c->problem) == RC_OK;
+                            n, c->control, &c->problem) == RC_OK;
+    /* Gone, replaced or refused: whatever the place says, the caller hears that it is not there. */
+    if (c->problem.rc == RC_NOT_FOUND || c->problem.rc == RC_DENIED ||
+        c->problem.rc == RC_CONFLICT || c->problem.rc == RC_IO)
+        c->problem.rc = RC_UNAVAILABLE;
+    look(c); /* a read that was ended by the deadline says so */
     if (fine)
         c->out.n += n;
     else if (!c->out.failed)
@@ -284,8 +288,7 @@ static enum rc converse(struct call *c, struct buf *keep, struct query_result *r
 static enum rc attempt(struct engine *e, struct call *c, struct buf *keep, struct query_result *ret,
                        struct err *err)
 {
-    static const struct query_control none = {0};
-    enum rc rc = query_pool_take(e->pool, c->control ? c->control : &none, &c->lease, err);
+    enum rc rc = query_pool_take(e->pool, c->control, &c->lease, err);
     if (rc != RC_OK)
         return rc;
     buf_init(&c->in, WIRE_LIMIT_BYTES);
@@ -310,6 +313,7 @@ enum rc engine_execute(struct engine *e, const struct engine_source *source, con
                        const struct query_control *control, struct row_sink sink, struct buf *keep,
                        struct query_result *ret, struct query_stats *stats, struct err *err)
 {
+    static const struct query_control none = {0};
     uint64_t delivered = 0;
     enum rc rc = RC_OK;
     *ret = (struct query_result){.n_rows = 0};
@@ -322,7 +326,7 @@ enum rc engine_execute(struct engine *e, const struct engine_source *source, con
         struct call c = {.engine = e,
                          .source = source,
                          .query = q,
-                         .control = control,
+                         .control = control ? control : &none,
                          .sink = sink,
                          .delivered = &delivered};
         buf_reset(keep);

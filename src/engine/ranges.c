@@ -5,22 +5,31 @@
  * the last read ended; what was fetched stays in the block cache.
  */
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "base/hash.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/thread.h"
+#include "base/timeutil.h"
 #include "engine/block_cache.h"
 #include "engine/engine_int.h"
 
 #define AHEAD_BLOCKS 4
 #define RUN_BLOCKS 128 /* of one request */
 #define N_RECENT 64
+#define LOOK_US 20000
 
 struct recent { /* where the last read of a file ended */
     uint8_t file[16];
     uint64_t end;
+};
+
+struct watched { /* a remote read that runs */
+    struct watched *next;
+    const struct query_control *control;
+    _Atomic bool stop;
 };
 
 struct ranges {
@@ -33,6 +42,10 @@ struct ranges {
     pthread_mutex_t lock; /* of what stands above and below */
     struct recent recent[N_RECENT];
     size_t next_recent;
+    struct watched *watched;
+    pthread_cond_t changed; /* of watched and is_ending */
+    pthread_t watcher;
+    bool has_watcher, is_ending;
 };
 
 struct ranges *ranges_new(const struct engine_reader *reader, const char *directory,
@@ -44,14 +57,70 @@ struct ranges *ranges_new(const struct engine_reader *reader, const char *direct
     r->cache_bytes = cache_bytes;
     random_bytes(r->key, sizeof r->key);
     mutex_init(&r->lock);
+    cond_init(&r->changed);
     return r;
+}
+
+static bool is_over(const struct query_control *c, int64_t now_us)
+{
+    return (c->cancelled && atomic_load_explicit(c->cancelled, memory_order_relaxed)) ||
+           (c->deadline_us && now_us > c->deadline_us);
+}
+
+static void *watch(void *arg)
+{
+    struct ranges *r = arg;
+    mutex_lock(&r->lock);
+    while (!r->is_ending) {
+        int64_t now_us = monotonic_us();
+        for (struct watched *w = r->watched; w; w = w->next)
+            if (is_over(w->control, now_us))
+                atomic_store(&w->stop, true);
+        if (r->watched)
+            (void)cond_wait_until(&r->changed, &r->lock, now_us + LOOK_US); /* looks again */
+        else
+            cond_wait(&r->changed, &r->lock);
+    }
+    mutex_unlock(&r->lock);
+    return NULL;
+}
+
+static enum rc begin_watch(struct ranges *r, struct watched *w, struct err *err)
+{
+    enum rc rc = RC_OK;
+    LOCKED(&r->lock);
+    if (!r->has_watcher)
+        rc = thread_start(&r->watcher, "ranges", watch, r, err);
+    if (rc != RC_OK)
+        return rc;
+    r->has_watcher = true;
+    w->next = r->watched;
+    r->watched = w;
+    cond_signal(&r->changed);
+    return RC_OK;
+}
+
+static void end_watch(struct ranges *r, struct watched *w)
+{
+    LOCKED(&r->lock);
+    struct watched **at = &r->watched;
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
 }
 
 void ranges_free(struct ranges *r)
 {
     if (!r)
         return;
+    mutex_lock(&r->lock);
+    r->is_ending = true;
+    cond_signal(&r->changed);
+    mutex_unlock(&r->lock);
+    if (r->has_watcher)
+        thread_join(r->watcher);
     block_cache_free(r->cache);
+    cond_done(&r->changed);
     mutex_done(&r->lock);
     mem_free(r->directory);
     mem_free(r);
@@ -203,8 +272,9 @@ static enum rc read_blocks(struct reading *g, struct err *err)
 }
 
 enum rc ranges_read(struct ranges *r, const struct engine_file *file, uint64_t offset, void *to,
-                    size_t n, const _Atomic bool *cancelled, struct err *err)
+                    size_t n, const struct query_control *control, struct err *err)
 {
+    struct watched watched = {.control = control};
     if (!file->is_remote)
         return read_local(file, offset, to, n, err);
     if (!r->reader.read)
@@ -219,10 +289,15 @@ enum rc ranges_read(struct ranges *r, const struct engine_file *file, uint64_t o
         return err_set(err, RC_NO_MEMORY, "out of memory for a range");
     g->ranges = r;
     g->file = file;
-    g->cancelled = cancelled;
+    g->cancelled = &watched.stop;
     g->offset = offset;
     g->to = to;
     g->n = n;
     identify(r, file, g->id);
-    return read_blocks(g, err);
+    enum rc rc = begin_watch(r, &watched, err);
+    if (rc != RC_OK)
+        return rc;
+    rc = read_blocks(g, err);
+    end_watch(r, &watched);
+    return rc;
 }
