@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Text of a param's value, as sent, into its type: one function for the planner and the validator. */
+/* Text of a param's value, as sent, into its type: one function for the planner and the validator.
+ */
 #include "base/timeutil.h"
 #include "project/project.h"
 
@@ -9,54 +10,42 @@ static struct str keep(struct arena *arena, const char *p, size_t n)
     return copy ? (struct str){copy, n} : (struct str){NULL, 0};
 }
 
-/* `EMERALD ` as a client sends it that forgot to encode `EMERALD+`. */
-static struct str repaired_plus(struct str sent, struct arena *arena)
+/* Is @sent, with its last byte read as @last, this text? */
+static bool is_text(struct str sent, char last, const char *want)
 {
-    char *copy = arena_try_strndup(arena, sent.p, sent.n);
-    if (!copy)
-        return sent;
-    copy[sent.n - 1] = '+';
-    return (struct str){copy, sent.n};
+    size_t n = strlen(want);
+    if (sent.n != n || n == 0)
+        return sent.n == n;
+    return memcmp(sent.p, want, n - 1) == 0 && last == want[n - 1];
 }
 
-static bool apply_alias(const struct param *p, struct str *value)
+/* Aliases and, for an enum, the list: does the value mean something? *@ret is what it means. */
+static bool matches(const struct param *p, struct str sent, char last, struct str *ret)
 {
     for (size_t i = 0; i < p->n_aliases; i++) {
-        if (str_is(*value, p->aliases[i].from)) {
-            *value = str_from(p->aliases[i].to);
+        if (is_text(sent, last, p->aliases[i].from)) {
+            *ret = str_from(p->aliases[i].to);
+            return true;
+        }
+    }
+    for (size_t i = 0; p->type == PARAM_ENUM && i < p->n_enum_values; i++) {
+        if (is_text(sent, last, p->enum_values[i])) {
+            *ret = str_from(p->enum_values[i]);
             return true;
         }
     }
     return false;
 }
 
-static bool in_enum(const struct param *p, struct str value)
-{
-    for (size_t i = 0; i < p->n_enum_values; i++)
-        if (str_is(value, p->enum_values[i]))
-            return true;
-    return false;
-}
-
-/* Aliases and, for an enum, the list: does @value mean something? It is replaced by its alias. */
-static bool matches(const struct param *p, struct str *value)
-{
-    if (apply_alias(p, value))
-        return true;
-    return p->type == PARAM_ENUM && in_enum(p, *value);
-}
-
-static enum param_problem check_text(const struct param *p, struct str sent, struct arena *arena,
+static enum param_problem check_text(const struct param *p, struct str sent,
                                      struct param_value *ret)
 {
     struct str value = sent;
-    bool known = matches(p, &value);
-    if (!known && sent.n && sent.p[sent.n - 1] == ' ') {
-        struct str repaired = repaired_plus(sent, arena);
-        known = matches(p, &repaired);
-        if (known)
-            value = repaired;
-    }
+    char last = sent.n ? sent.p[sent.n - 1] : 0;
+    bool known = matches(p, sent, last, &value);
+    if (!known &&
+        last == ' ') /* `EMERALD ` as a client sends it that forgot to encode `EMERALD+` */
+        known = matches(p, sent, '+', &value);
     if (p->type == PARAM_ENUM && !known)
         return PARAM_BAD_ENUM;
     ret->text = value;
@@ -104,7 +93,8 @@ static enum param_problem check_timestamp(struct str sent, struct arena *arena,
 {
     char repaired[64], text[RFC3339_TEXT_BYTES];
     /* "...12:00:00 02:00": the + of the offset was decoded to a space. */
-    if (sent.n > 6 && sent.n < sizeof repaired && sent.p[sent.n - 6] == ' ' && sent.p[sent.n - 3] == ':') {
+    if (sent.n > 6 && sent.n < sizeof repaired && sent.p[sent.n - 6] == ' ' &&
+        sent.p[sent.n - 3] == ':') {
         memcpy(repaired, sent.p, sent.n);
         repaired[sent.n - 6] = '+';
         sent.p = repaired;
@@ -123,7 +113,7 @@ enum param_problem param_check(const struct param *p, struct str sent, struct ar
     switch (p->type) {
     case PARAM_STRING:
     case PARAM_ENUM:
-        return check_text(p, sent, arena, ret);
+        return check_text(p, sent, ret);
     case PARAM_INTEGER:
         return check_integer(p, sent, arena, ret);
     case PARAM_NUMBER:
