@@ -15,80 +15,82 @@ static const char endpoint[] =
     "{name: ts, type: timestamp}\n"
     "- {name: e, type: enum, enum: [A, 'B+'], aliases: {a: A}}\n- {name: z, type: integer, "
     "default: 3}\n" SELECT "  filters:\n  - {column: v, op: eq, param: s}\n  - {column: b, op: "
-                           "gte, param: i}\n  - {column: x, op: lte, param: n}\n"
+    "gte, param: i}\n  - {column: x, op: lte, param: n}\n"
     "  - {column: o, op: eq, param: o}\n  - {column: d, op: gte, param: d}\n  - {column: s, op: "
     "lte, param: ts}\n"
     "  - {column: v, op: eq, param: e}\n  - {column: i, op: eq, param: z}\n" COLUMNS
     "pagination: {default_limit: 10, max_limit: 20}\n";
 
+static const struct {
+    const char *why, *query, *names; /* names NULL: fine; else what the message must hold */
+} values[] = {
+    {"none", "", NULL},
+    {"a string as sent", "s=%20%F0%9F%98%80", NULL},
+    {"the empty string", "s=", NULL},
+    {"the least", "i=-5", NULL},
+    {"below", "i=-6", "`i` is below"},
+    {"the most", "i=5", NULL},
+    {"above", "i=6", "`i` is above"},
+    {"a sign", "i=%2B5", NULL},
+    {"a plus that became a space", "i=+5", "`i`"},
+    {"no decimals", "i=1.0", "`i`"},
+    {"int64 and one", "z=9223372036854775808", "`z`"},
+    {"int64", "z=-9223372036854775808", NULL},
+    {"a number", "n=1e3", NULL},
+    {"the least number", "n=0.5", NULL},
+    {"below it", "n=0.49999999999999994", "`n` is below"},
+    {"not finite", "n=1e999", "`n`"},
+    {"not a number", "n=NaN", "`n`"},
+    {"true", "o=true", NULL},
+    {"True", "o=True", "`o`"},
+    {"a leap day", "d=2024-02-29", NULL},
+    {"no leap day", "d=2023-02-29", "`d`"},
+    {"the first day", "d=0001-01-01", NULL},
+    {"before it", "d=0000-12-31", "`d`"},
+    {"an instant", "ts=2024-02-29T23:59:59.999999Z", NULL},
+    {"an offset whose plus became a space", "ts=2024-02-29T23:59:59+02:00", NULL},
+    {"no offset", "ts=2024-02-29T23:59:59", "`ts`"},
+    {"an enum value", "e=A", NULL},
+    {"its alias", "e=a", NULL},
+    {"with a plus that became a space", "e=B+", NULL},
+    {"another", "e=C", "`e` is not one of"},
+    {"enum values are exact", "e=b%2B", "`e`"},
+    {"no name twice", "s=1&s=1", "`s` was sent twice"},
+    {"undeclared", "nope=1", "`nope`"},
+    {"undeclared and no identifier", "No-Pe=1", "a param is not"},
+    {"malformed", "s=%", "not well-formed"},
+    {"a limit", "limit=20", NULL},
+    {"too large a limit", "limit=21", "`limit`"},
+    {"no limit", "limit=0", "`limit`"},
+    {"the largest offset", "offset=9223372036854775807", NULL},
+    {"a larger one", "offset=9223372036854775808", "`offset`"},
+    {"a negative one", "offset=-1", "`offset`"},
+    {"columns", "columns=x,%20v", NULL},
+    {"an unknown column", "columns=t", "`columns`"},
+    {"an empty item", "columns=v,", "`columns`"},
+    {"cursor and offset", "cursor=x&offset=0", "`cursor` and `offset`"},
+    {"an empty cursor", "cursor=", "`cursor`"},
+    {"unknown names come first", "nope=1&i=x&columns=&limit=x", "`nope`"},
+    {"then params as declared", "n=x&i=x&columns=&limit=x&offset=x", "`i`"},
+    {"then columns", "columns=&limit=x&offset=x", "`columns`"},
+    {"then the limit", "offset=x&limit=x", "`limit`"},
+};
+
 static void test_values(void **state)
 {
     (void)state;
-    static const struct {
-        const char *why, *query, *names; /* NULL: fine; else what the message must hold */
-    } rows[] = {
-        {"none", "", NULL},
-        {"a string as sent", "s=%20%F0%9F%98%80", NULL},
-        {"the empty string", "s=", NULL},
-        {"the least", "i=-5", NULL},
-        {"below", "i=-6", "`i` is below"},
-        {"the most", "i=5", NULL},
-        {"above", "i=6", "`i` is above"},
-        {"a sign", "i=%2B5", NULL},
-        {"a plus that became a space", "i=+5", "`i`"},
-        {"no decimals", "i=1.0", "`i`"},
-        {"int64 and one", "z=9223372036854775808", "`z`"},
-        {"int64", "z=-9223372036854775808", NULL},
-        {"a number", "n=1e3", NULL},
-        {"the least number", "n=0.5", NULL},
-        {"below it", "n=0.49999999999999994", "`n` is below"},
-        {"not finite", "n=1e999", "`n`"},
-        {"not a number", "n=NaN", "`n`"},
-        {"true", "o=true", NULL},
-        {"True", "o=True", "`o`"},
-        {"a leap day", "d=2024-02-29", NULL},
-        {"no leap day", "d=2023-02-29", "`d`"},
-        {"the first day", "d=0001-01-01", NULL},
-        {"before it", "d=0000-12-31", "`d`"},
-        {"an instant", "ts=2024-02-29T23:59:59.999999Z", NULL},
-        {"an offset whose plus became a space", "ts=2024-02-29T23:59:59+02:00", NULL},
-        {"no offset", "ts=2024-02-29T23:59:59", "`ts`"},
-        {"an enum value", "e=A", NULL},
-        {"its alias", "e=a", NULL},
-        {"with a plus that became a space", "e=B+", NULL},
-        {"another", "e=C", "`e` is not one of"},
-        {"enum values are exact", "e=b%2B", "`e`"},
-        {"no name twice", "s=1&s=1", "`s` was sent twice"},
-        {"undeclared", "nope=1", "`nope`"},
-        {"undeclared and no identifier", "No-Pe=1", "a param is not"},
-        {"malformed", "s=%", "not well-formed"},
-        {"a limit", "limit=20", NULL},
-        {"too large a limit", "limit=21", "`limit`"},
-        {"no limit", "limit=0", "`limit`"},
-        {"the largest offset", "offset=9223372036854775807", NULL},
-        {"a larger one", "offset=9223372036854775808", "`offset`"},
-        {"a negative one", "offset=-1", "`offset`"},
-        {"columns", "columns=x,%20v", NULL},
-        {"an unknown column", "columns=t", "`columns`"},
-        {"an empty item", "columns=v,", "`columns`"},
-        {"cursor and offset", "cursor=x&offset=0", "`cursor` and `offset`"},
-        {"an empty cursor", "cursor=", "`cursor`"},
-        {"unknown names come first", "nope=1&i=x&columns=&limit=x", "`nope`"},
-        {"then params as declared", "n=x&i=x&columns=&limit=x&offset=x", "`i`"},
-        {"then columns", "columns=&limit=x&offset=x", "`columns`"},
-        {"then the limit", "offset=x&limit=x", "`limit`"},
-    };
     struct world w = world_new("tenant_column: t\n", endpoint);
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(values); i++) {
         struct plan plan;
         char message[PLAN_MESSAGE_BYTES];
-        enum rc rc = world_plan(&w, rows[i].query, "me", &plan, message);
-        CHECK_INT(rows[i].why, rc, rows[i].names ? RC_INVALID : RC_OK);
-        CHECK(message[0] ? message : rows[i].why, !rows[i].names || strstr(message, rows[i].names));
+        enum rc rc = world_plan(&w, values[i].query, "me", &plan, message);
+        CHECK_INT(values[i].why, rc, values[i].names ? RC_INVALID : RC_OK);
+        CHECK(message[0] ? message : values[i].why,
+              !values[i].names || strstr(message, values[i].names));
         if (rc == RC_OK) { /* the tenant's predicate is always there, and first */
-            CHECK(rows[i].why, plan.query.has_tenant && plan.query.filters[0].op == FILTER_EQ &&
-                                   plan.query.filters[0].column == 0 &&
-                                   str_is(plan.query.filters[0].value.text, "me"));
+            CHECK(values[i].why, plan.query.has_tenant && plan.query.filters[0].op == FILTER_EQ &&
+                                     plan.query.filters[0].column == 0 &&
+                                     str_is(plan.query.filters[0].value.text, "me"));
         }
         arena_reset(&w.arena);
     }
