@@ -231,6 +231,19 @@ static char *nearest_existing(const char *path)
     return p;
 }
 
+/* By doing it: permissions alone do not know of read-only file systems. */
+static bool can_write(const char *directory)
+{
+    AUTO(mem_free_auto) char *path =
+        x_printf("%s/.offloader-doctor-%ld", directory, (long)getpid());
+    struct err err = ERR_INIT;
+    AUTO(fd_auto) int fd = -1;
+    if (io_open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600, &fd, &err) != RC_OK)
+        return false;
+    (void)unlink(path); /* just made */
+    return true;
+}
+
 static void tell_space(struct doctor *d, const char *path)
 {
     uint64_t n = 0;
@@ -267,7 +280,7 @@ void doctor_cache(struct doctor *d)
     const char *directory = d->settings.cache_dir;
     AUTO(mem_free_auto) char *existing = nearest_existing(directory);
     bool is_there = strcmp(existing, directory) == 0;
-    if (access(existing, W_OK | X_OK) != 0)
+    if (!can_write(existing))
         doctor_say(d, "cache", DOCTOR_FAIL,
                    "make it writable for the user that runs offloader, or set OFFLOADER_CACHE_DIR",
                    "%s: %s is not writable", directory, is_there ? "it" : existing);
