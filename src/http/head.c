@@ -334,19 +334,17 @@ static struct http_parse_result check_start(const char *p, size_t n, struct http
     if (p[0] == '\r' || p[0] == '\n')
         return refuse(400, "an empty line where a request was expected");
     const char *cr = memchr(p, '\r', n);
-    if (!cr) {
-        if (n > LIMIT_LINE_BYTES)
+    if (cr && cr + 1 < p + n && cr[1] != '\n')
+        return refuse(400, "a bare CR");
+    if (!cr || cr + 1 == p + n) { /* not a whole line yet, but may it become one? */
+        size_t n_line = cr ? (size_t)(cr - p) : n;
+        if (n_line > LIMIT_LINE_BYTES)
             return refuse(414, "the URL is longer than 8 KiB");
-        /* Not even a method within its possible length, or bytes no request line has. */
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n_line; i++)
             if ((unsigned char)p[i] < ' ' || (unsigned char)p[i] >= 0x7f)
                 return refuse(400, "the request line is not well-formed");
         return more();
     }
-    if (cr + 1 < p + n && cr[1] != '\n')
-        return refuse(400, "a bare CR");
-    if (cr + 1 == p + n)
-        return more();
     struct http_parse_result line = parse_request_line((struct str){p, (size_t)(cr - p)}, r);
     return line.state == HTTP_PARSE_REFUSED ? line : more();
 }
@@ -357,6 +355,8 @@ static struct http_parse_result parse_lines(const char *p, size_t n, bool allow_
     struct seen s = {0};
     const char *end = p + n - 2; /* at the empty line */
     const char *cr = memchr(p, '\r', n);
+    if (cr[1] != '\n')
+        return refuse(400, "a bare CR");
     struct http_parse_result result = parse_request_line((struct str){p, (size_t)(cr - p)}, r);
     for (p = cr + 2; result.state == HTTP_PARSE_DONE && p < end; p = cr + 2) {
         cr = memchr(p, '\r', (size_t)(end - p));

@@ -56,6 +56,9 @@ def bare_line_ends():
         if at < len(good) - 2:  # else the head has not ended
             yield good[:at] + b"\r" + good[at + 2:]  # CR alone
         yield good[:at] + b"\r\r\n" + good[at + 2:]
+        if at < len(good) - 2:
+            yield good[:at] + b"\rX" + good[at + 2:]  # CR and another byte
+            yield good[:at] + b"\r\xfd" + good[at + 2:]
         yield good[:at] + b"\n\r" + good[at + 2:]
     yield request(end=b"\n")
     yield request(end=b"\r")

@@ -35,6 +35,8 @@ static void test_table(void **state)
         {"a byte above 126 before the line ends", "GET /\x80", 400, 400},
         {"a bare CR before the head ends", GET "X: a\rb", 400, 400},
         {"a CR that may get its LF", GET "X: a\r", 0, 0},
+        {"a CR and another byte after the request line", "GET / HTTP/1.1\rXHost: x\r\n\r\n", 400,
+         400},
         {"a bare LF before the head ends", GET "X: a\nb", 400, 400},
         {"a NUL in a value", GET "X: \x01\r\n\r\n", 400, 400},
         {"a folded line", GET " x\r\n\r\n", 400, 400},
