@@ -42,6 +42,13 @@ struct store_header {
     uint32_t crc; /* of the 252 bytes before it */
 };
 _Static_assert(sizeof(struct store_header) == 256, "the header is 256 bytes");
+_Static_assert(offsetof(struct store_header, n_rows) == 16, "rows at 16");
+_Static_assert(offsetof(struct store_header, n_columns) == 32, "columns at 32");
+_Static_assert(offsetof(struct store_header, directory_at) == 40, "directory at 40");
+_Static_assert(offsetof(struct store_header, tenant_column) == 64, "tenant column at 64");
+_Static_assert(offsetof(struct store_header, sort_columns) == 72, "sort columns at 72");
+_Static_assert(offsetof(struct store_header, n_tenants) == 104, "tenants at 104");
+_Static_assert(offsetof(struct store_header, crc) == 252, "checksum at 252");
 
 enum { COLUMN_TEXT_PLAIN = 1, COLUMN_HAS_DICTIONARY = 2, COLUMN_NEEDS_NO_ESCAPE = 4, COLUMN_HAS_POSTING = 8 };
 
@@ -56,6 +63,10 @@ struct column_entry {
     uint32_t posting_crc, zero;
 };
 _Static_assert(sizeof(struct column_entry) == 144, "a column entry is 144 bytes");
+_Static_assert(offsetof(struct column_entry, type) == 64, "type at 64");
+_Static_assert(offsetof(struct column_entry, min) == 80, "smallest key at 80");
+_Static_assert(offsetof(struct column_entry, dictionary_at) == 96, "dictionary at 96");
+_Static_assert(offsetof(struct column_entry, posting_at) == 120, "posting lists at 120");
 
 struct chunk_entry {
     uint64_t at;
@@ -66,6 +77,9 @@ struct chunk_entry {
     uint8_t zeros[3];
 };
 _Static_assert(sizeof(struct chunk_entry) == 48, "a chunk entry is 48 bytes");
+_Static_assert(offsetof(struct chunk_entry, base) == 16, "base at 16");
+_Static_assert(offsetof(struct chunk_entry, n_nulls) == 40, "NULLs at 40");
+_Static_assert(offsetof(struct chunk_entry, width) == 44, "width at 44");
 
 #define WIDTH_TEXT 255
 
