@@ -89,14 +89,6 @@ enum rc aws_parse_sts(struct str xml, struct aws_credentials *ret, struct err *e
 
 /* ---- web identity ---- */
 
-static void put_form(struct buf *b, const char *name, struct str value)
-{
-    buf_putc(b, '&');
-    buf_put_cstr(b, name);
-    buf_putc(b, '=');
-    net_url_encode(b, value, false);
-}
-
 static char *sts_url(const char *(*get)(const char *))
 {
     const char *named = value_of(get, "AWS_ENDPOINT_URL_STS");
@@ -125,12 +117,13 @@ enum rc aws_from_web_identity(struct net *n, const char *(*get)(const char *), c
     buf_init(&form, CREDENTIALS_LIMIT_BYTES * 4);
     enum rc rc = io_read_file(token_file, &token, err);
     if (rc == RC_OK) {
-        buf_put_literal(&form, "Action=AssumeRoleWithWebIdentity&Version=2011-06-15");
-        put_form(&form, "RoleArn", str_from(role_arn));
-        put_form(&form, "RoleSessionName", str_from(session ? session : "offloader"));
+        form_put(&form, "Action", STR("AssumeRoleWithWebIdentity"));
+        form_put(&form, "Version", STR("2011-06-15"));
+        form_put(&form, "RoleArn", str_from(role_arn));
+        form_put(&form, "RoleSessionName", str_from(session ? session : "offloader"));
         while (token.n && (unsigned char)token.p[token.n - 1] <= 0x20)
             token.n--;
-        put_form(&form, "WebIdentityToken", (struct str){token.p, token.n});
+        form_put(&form, "WebIdentityToken", (struct str){token.p, token.n});
         AUTO(mem_free_auto) char *url = sts_url(get);
         const struct net_header type = {"content-type", "application/x-www-form-urlencoded"};
         const struct net_request q = {

@@ -14,7 +14,7 @@
 
 #define CANCEL_POLL_US 50000
 
-static char *copy(const char *s)
+char *credential_copy(const char *s)
 {
     return s ? x_strdup(s) : NULL;
 }
@@ -42,6 +42,15 @@ bool credential_is_plain(const char *s)
         if ((unsigned char)*s <= 0x20 || (unsigned char)*s >= 0x7f)
             return false;
     return true;
+}
+
+void form_put(struct buf *b, const char *name, struct str value)
+{
+    if (b->n)
+        buf_putc(b, '&');
+    buf_put_cstr(b, name);
+    buf_putc(b, '=');
+    net_url_encode(b, value, false);
 }
 
 void credential_cache_init(struct credential_cache *c, credential_fetch *fetch, void *arg)
@@ -73,9 +82,9 @@ static bool is_good(const struct aws_credentials *c, const char *refused, int64_
 static void give(const struct aws_credentials *held, struct aws_credentials *ret)
 {
     *ret = (struct aws_credentials){
-        .key_id = copy(held->key_id),
-        .secret = copy(held->secret),
-        .session_token = copy(held->session_token),
+        .key_id = credential_copy(held->key_id),
+        .secret = credential_copy(held->secret),
+        .session_token = credential_copy(held->session_token),
         .expires_us = held->expires_us,
         .source = held->source,
     };

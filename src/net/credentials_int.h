@@ -84,5 +84,8 @@ MUST_CHECK enum rc program_output(const char *const *argv, int64_t timeout_ms, s
 
 /* True when @s can stand in a header: no control character, no space, not empty. */
 bool credential_is_plain(const char *s);
+char *credential_copy(const char *s); /* owned; NULL of NULL */
+/* Appends name=value, percent-encoded, to a form. */
+void form_put(struct buf *b, const char *name, struct str value);
 
 #endif

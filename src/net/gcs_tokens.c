@@ -14,8 +14,9 @@
 
 #define METADATA_HOST "http://metadata.google.internal"
 #define METADATA_PATH "/computeMetadata/v1/instance/service-accounts/default/token"
-#define METADATA_TIMEOUT_MS 3000 /* where there is no such server the others get their turn soon   \
-                                  */
+#define METADATA_TIMEOUT_MS                                                                        \
+    3000 /* where there is no such server the others get their turn soon                           \
+          */
 #define GCLOUD_TIMEOUT_MS 30000
 #define GCLOUD_TOKEN_US                                                                            \
     INT64_C(600000000) /* it does not say how long its tokens last; surely this long */
@@ -29,11 +30,6 @@ struct gcs_tokens {
     struct credential_cache cache;
     int last_good; /* the fetching caller's: one at a time */
 };
-
-static char *copy(const char *s)
-{
-    return s ? x_strdup(s) : NULL;
-}
 
 enum rc gcs_parse_token(struct str json, int64_t now_us, struct aws_credentials *ret,
                         struct err *err)
@@ -95,15 +91,6 @@ static enum rc from_metadata(struct gcs_tokens *t, const _Atomic bool *cancelled
     return ask(t, &q, "the metadata server", ret, err);
 }
 
-static void put_form(struct buf *b, const char *name, const char *value)
-{
-    if (b->n)
-        buf_putc(b, '&');
-    buf_put_cstr(b, name);
-    buf_putc(b, '=');
-    net_url_encode(b, str_from(value), false);
-}
-
 static enum rc trade(struct gcs_tokens *t, const struct gcs_key *k, const _Atomic bool *cancelled,
                      struct aws_credentials *ret, struct err *err)
 {
@@ -115,14 +102,14 @@ static enum rc trade(struct gcs_tokens *t, const struct gcs_key *k, const _Atomi
             return rc;
     }
     buf_init(&form, CREDENTIALS_LIMIT_BYTES * 8);
-    put_form(&form, "grant_type",
-             jwt ? "urn:ietf:params:oauth:grant-type:jwt-bearer" : "refresh_token");
+    form_put(&form, "grant_type",
+             str_from(jwt ? "urn:ietf:params:oauth:grant-type:jwt-bearer" : "refresh_token"));
     if (jwt) {
-        put_form(&form, "assertion", jwt);
+        form_put(&form, "assertion", str_from(jwt));
     } else {
-        put_form(&form, "client_id", k->client_id);
-        put_form(&form, "client_secret", k->client_secret);
-        put_form(&form, "refresh_token", k->refresh_token);
+        form_put(&form, "client_id", str_from(k->client_id));
+        form_put(&form, "client_secret", str_from(k->client_secret));
+        form_put(&form, "refresh_token", str_from(k->refresh_token));
     }
     const struct net_header type = {"content-type", "application/x-www-form-urlencoded"};
     const struct net_request q = {
@@ -239,9 +226,9 @@ struct gcs_tokens *gcs_tokens_new(struct net *net, const struct gcs_token_option
 {
     struct gcs_tokens *t = x_alloc0(sizeof *t);
     t->net = net;
-    t->token = copy(options->token);
-    t->metadata_url = copy(options->metadata_url);
-    t->key_file = copy(options->key_file);
+    t->token = credential_copy(options->token);
+    t->metadata_url = credential_copy(options->metadata_url);
+    t->key_file = credential_copy(options->key_file);
     t->last_good = -1;
     credential_cache_init(&t->cache, fetch, t);
     return t;

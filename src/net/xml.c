@@ -47,7 +47,7 @@ static void XMLCALL on_characters(void *arg, const XML_Char *p, int n)
 {
     struct walk *w = arg;
     buf_put(&w->text, p, (size_t)n);
-    if (w->text.failed)
+    if (w->text.failed && w->rc == RC_OK)
         stop(w, err_set(&w->why, RC_INVALID, "an XML element has more than %d bytes",
                         LIMIT_XML_TEXT_BYTES));
 }
@@ -58,6 +58,8 @@ static void XMLCALL on_end(void *arg, const XML_Char *name)
     const struct xml_events *e = w->events;
     enum rc rc = RC_OK;
     (void)name;
+    if (w->rc != RC_OK)
+        return; /* expat still ends an empty element whose start stopped it */
     if (!w->has_children)
         rc = e->on_text(e->arg, w->names[w->depth - 1], w->names[w->depth],
                         (struct str){w->text.p, w->text.n}, &w->why);
