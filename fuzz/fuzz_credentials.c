@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What credential files and services say; the first byte chooses whose. Whatever is accepted can stand in a
- * header, and no message repeats what was read.
+ * What credential files and services say; the first byte chooses whose. Whatever is accepted can
+ * stand in a header, and no message repeats what was read.
  */
 #include <assert.h>
 #include <string.h>
@@ -22,7 +22,8 @@ static void check_key(struct str text)
     struct gcs_key k = {0};
     struct err err = ERR_INIT;
     if (gcs_parse_key(text, &k, &err) == RC_OK)
-        assert(k.token_uri && ((k.client_email && k.private_key) || (k.client_id && k.refresh_token)));
+        assert(k.token_uri &&
+               ((k.client_email && k.private_key) || (k.client_id && k.refresh_token)));
     gcs_key_done(&k);
 }
 

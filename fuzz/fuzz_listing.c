@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pages of listings. The first byte chooses JSON or XML, the second the prefix. Whatever is accepted has names
- * without the prefix, not empty, without NUL and within the limit; what is refused leaves nothing.
+ * Pages of listings. The first byte chooses JSON or XML, the second the prefix. Whatever is
+ * accepted has names without the prefix, not empty, without NUL and within the limit; what is
+ * refused leaves nothing.
  */
 #include <assert.h>
 #include <string.h>

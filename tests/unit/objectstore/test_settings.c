@@ -19,16 +19,34 @@ static const char *get(const char *name)
 #define ENV(...) ((const char *const[]){__VA_ARGS__, NULL})
 #define KEYS "OFFLOADER_S3_KEY_ID=k", "OFFLOADER_S3_SECRET=s"
 
+struct row {
+    const char *why, *const *environment;
+    bool anonymous;
+    const char *gcs, *s3;
+    enum gcs_auth auth;
+    bool path_style, chain;
+};
+
+static void check_rows(const struct row *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct store_settings s = {0};
+        struct err err = ERR_INIT;
+        environment = rows[i].environment;
+        CHECK_OK(rows[i].why, settings_from(get, rows[i].anonymous, &s, &err), &err);
+        CHECK_STR(rows[i].why, s.gcs_endpoint, rows[i].gcs);
+        CHECK_STR(rows[i].why, s.s3_endpoint, rows[i].s3);
+        CHECK_INT(rows[i].why, s.gcs_auth, rows[i].auth);
+        CHECK_INT(rows[i].why, s.s3_path_style, rows[i].path_style);
+        CHECK_INT(rows[i].why, s.s3_chain, rows[i].chain);
+        store_settings_done(&s);
+    }
+}
+
 static void test_endpoints(void **state)
 {
     (void)state;
-    const struct {
-        const char *why, *const *environment;
-        bool anonymous;
-        const char *gcs, *s3;
-        enum gcs_auth auth;
-        bool path_style, chain;
-    } rows[] = {
+    const struct row rows[] = {
         {"nothing set", ENV("X=y"), false, "https://storage.googleapis.com",
          "https://s3.us-east-1.amazonaws.com", GCS_AUTH_BEARER, false, false},
         {"the local trial", ENV("X=y"), true, "https://storage.googleapis.com",
@@ -58,6 +76,14 @@ static void test_endpoints(void **state)
          "https://storage.googleapis.com", "https://h", GCS_AUTH_NONE, false, false},
         {"paths at AWS", ENV("OFFLOADER_S3_URL_STYLE=path"), true, "https://storage.googleapis.com",
          "https://s3.us-east-1.amazonaws.com", GCS_AUTH_NONE, true, false},
+    };
+    check_rows(rows, ARRAY_LEN(rows));
+}
+
+static void test_regions_and_who_wins(void **state)
+{
+    (void)state;
+    const struct row rows[] = {
         {"a region", ENV("OFFLOADER_S3_REGION=eu-west-3"), true, "https://storage.googleapis.com",
          "https://s3.eu-west-3.amazonaws.com", GCS_AUTH_NONE, false, false},
         {"China", ENV("OFFLOADER_S3_REGION=cn-north-1"), true, "https://storage.googleapis.com",
@@ -78,18 +104,7 @@ static void test_endpoints(void **state)
          "https://storage.googleapis.com", "https://s3.us-east-1.amazonaws.com", GCS_AUTH_NONE,
          false, false},
     };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct store_settings s = {0};
-        struct err err = ERR_INIT;
-        environment = rows[i].environment;
-        CHECK_OK(rows[i].why, settings_from(get, rows[i].anonymous, &s, &err), &err);
-        CHECK_STR(rows[i].why, s.gcs_endpoint, rows[i].gcs);
-        CHECK_STR(rows[i].why, s.s3_endpoint, rows[i].s3);
-        CHECK_INT(rows[i].why, s.gcs_auth, rows[i].auth);
-        CHECK_INT(rows[i].why, s.s3_path_style, rows[i].path_style);
-        CHECK_INT(rows[i].why, s.s3_chain, rows[i].chain);
-        store_settings_done(&s);
-    }
+    check_rows(rows, ARRAY_LEN(rows));
 }
 
 static void test_malformed(void **state)
@@ -126,6 +141,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_endpoints),
+        cmocka_unit_test(test_regions_and_who_wins),
         cmocka_unit_test(test_malformed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
