@@ -21,9 +21,13 @@ static void must_be_zero(int result, const char *call)
 enum rc thread_start(pthread_t *ret, const char *name, void *(*run)(void *), void *arg,
                      struct err *err)
 {
-    /* Signals are main's business; a thread inherits the mask of its creator. */
+    /* Signals are main's business; a thread inherits the mask of its creator. Those that a thread's
+     * own instructions raise stay open: blocked, they would end the process past any handler. */
+    static const int own[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
     sigset_t all, former;
     sigfillset(&all);
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
+        sigdelset(&all, own[i]);
     must_be_zero(pthread_sigmask(SIG_SETMASK, &all, &former), "pthread_sigmask");
     pthread_t thread;
     int result = pthread_create(&thread, NULL, run, arg);

@@ -52,6 +52,7 @@ struct snapshot {
     struct engine_source *source; /* remote_scan, or OFFLOADER_ENGINE=duckdb; NULL otherwise */
     char *directory;              /* its cache directory */
     _Atomic bool warm;            /* warm-up finished (metrics: cold requests) */
+    _Atomic bool is_broken;       /* its store does not verify: quarantined when it goes */
     _Atomic bool discard;         /* remove @directory when the last reference goes */
     /* Called once, on the thread that drops the last reference (an event loop, often); what it is
      * given must be passed to snapshot_destroy(), then or later. NULL: destroyed at once. */

@@ -43,6 +43,11 @@ void decide_rebuild(struct machine *m)
         m->wants_rebuild = true;
 }
 
+void decide_lose_previous(struct machine *m)
+{
+    put_id(m->previous_id, NULL);
+}
+
 /*
  * One that runs is joined when it is forced too and passes as many checks. It may have read the
  * source before whatever made the caller ask, so a cheap check follows. An automatic one is not

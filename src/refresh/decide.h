@@ -92,6 +92,7 @@ void decide_check(struct machine *m); /* soon, not forced */
 uint64_t decide_ask(struct machine *m, bool override_checks);
 void decide_rebuild(
     struct machine *m); /* what serves does not verify, or has another physical form */
+void decide_lose_previous(struct machine *m); /* the rollback target does not verify */
 /* False: there is nothing to go back to. */
 bool decide_rollback(struct machine *m);
 enum decide_reload {

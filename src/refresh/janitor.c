@@ -13,6 +13,7 @@
 #include "refresh/refresh_int.h"
 
 struct janitor {
+    const struct refresh *refresh;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct snapshot *released; /* linked by ->released */
@@ -21,13 +22,16 @@ struct janitor {
     bool is_started;
 };
 
-static void bury(struct snapshot *s)
+static void bury(const struct janitor *j, struct snapshot *s)
 {
+    bool is_broken = atomic_load(&s->is_broken);
     struct err err = ERR_INIT;
     AUTO(mem_free_auto) char *directory =
         atomic_load(&s->discard) && s->directory ? x_strdup(s->directory) : NULL;
     snapshot_destroy(s);
-    if (directory && io_remove_tree(directory, &err) != RC_OK)
+    if (directory && is_broken)
+        cache_quarantine(j->refresh, directory);
+    else if (directory && io_remove_tree(directory, &err) != RC_OK)
         log_event(LOG_WARN, "cache",
                   "an old snapshot could not be removed; the next start removes it",
                   LF_STR("error", err.message));
@@ -45,7 +49,7 @@ static void *janitor_main(void *arg)
         }
         j->released = s->released;
         mutex_unlock(&j->lock);
-        bury(s);
+        bury(j, s);
         mutex_lock(&j->lock);
     }
     mutex_unlock(&j->lock);
@@ -64,7 +68,7 @@ static void on_release(struct snapshot *s)
     }
     mutex_unlock(&j->lock);
     if (!taken)
-        bury(s);
+        bury(j, s);
 }
 
 void janitor_adopt(struct janitor *j, struct snapshot *s)
@@ -73,9 +77,10 @@ void janitor_adopt(struct janitor *j, struct snapshot *s)
     s->on_release = on_release;
 }
 
-enum rc janitor_new(struct janitor **ret, struct err *err)
+enum rc janitor_new(const struct refresh *r, struct janitor **ret, struct err *err)
 {
     struct janitor *j = x_alloc0(sizeof *j);
+    j->refresh = r;
     mutex_init(&j->lock);
     cond_init(&j->changed);
     j->is_started = true; /* before its thread can look */

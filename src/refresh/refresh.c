@@ -208,17 +208,36 @@ void refresh_hold(struct refresh *r, bool held)
     cond_broadcast(&r->changed);
 }
 
+/* The rollback target is of no use any more: there is none. */
+static void lose_previous_locked(struct state *s)
+{
+    struct err err = ERR_INIT;
+    struct snapshot *gone = TAKE(s->previous);
+    decide_lose_previous(&s->machine);
+    s->index_is_stale =
+        cache_write_index(s, s->active, NULL, s->machine.quarantined, &err) != RC_OK;
+    publish_locked(s->refresh);
+    discard(gone);
+}
+
 void refresh_report_broken(struct refresh *r, const char *dataset_id, uint64_t generation)
 {
     LOCKED(&r->lock);
     struct state *s = state_find(r, str_from(dataset_id));
-    if (!s || s->broken_generation == generation || !s->active ||
-        s->active->generation != generation)
+    if (!s || s->broken_generation == generation)
+        return;
+    bool is_previous = s->previous && s->previous->generation == generation;
+    struct snapshot *broken = is_previous ? s->previous : s->active;
+    if (!broken || broken->generation != generation)
         return;
     s->broken_generation = generation;
-    decide_rebuild(&s->machine);
-    events_add(EVENT_REFRESH, s->id, NULL, 0, "snapshot %s does not verify any more and is rebuilt",
-               s->active->snapshot_id);
+    atomic_store(&broken->is_broken, true); /* the janitor quarantines what it would remove */
+    events_add(EVENT_REFRESH, s->id, NULL, 0, "snapshot %s does not verify any more%s",
+               broken->snapshot_id, is_previous ? ": it is no rollback target" : " and is rebuilt");
+    if (is_previous)
+        lose_previous_locked(s);
+    else
+        decide_rebuild(&s->machine);
     cond_broadcast(&r->changed);
 }
 
@@ -242,7 +261,7 @@ enum rc refresh_new(const struct refresh_options *options, struct config_news *n
         r->last_keys = project_ref_get(r->project);
     enum rc rc = cache_prepare(options->cache_dir, &r->lock_fd, err);
     if (rc == RC_OK)
-        rc = janitor_new(&r->janitor, err);
+        rc = janitor_new(r, &r->janitor, err);
     if (rc != RC_OK) {
         refresh_free(r);
         return rc;
@@ -277,6 +296,7 @@ void refresh_start(struct refresh *r)
     publish_locked(r);
     for (size_t i = 0; i < r->n_states; i++)
         state_start(r->states[i]);
+    r->has_scrub_thread = thread_start(&r->scrub_thread, "scrub", scrub_main, r, &err) == RC_OK;
     r->has_sync_thread = thread_start(&r->sync_thread, "config-sync", sync_main, r, &err) == RC_OK;
     mutex_unlock(&r->lock);
     config_source_applied(r->options.config, is_read_from, r);
@@ -287,16 +307,19 @@ void refresh_stop(struct refresh *r)
     mutex_lock(&r->lock);
     r->stopping = true;
     atomic_store(&r->sync_cancelled, true);
+    atomic_store(&r->scrub_cancelled, true);
     for (size_t i = 0; i < r->n_states; i++)
         atomic_store(&r->states[i]->cancelled, true);
     cond_broadcast(&r->changed);
     mutex_unlock(&r->lock);
+    if (r->has_scrub_thread)
+        thread_join(r->scrub_thread);
     if (r->has_sync_thread)
         thread_join(r->sync_thread);
     for (size_t i = 0; i < r->n_states; i++)
         if (r->states[i]->is_started)
             thread_join(r->states[i]->thread);
-    r->has_sync_thread = false;
+    r->has_sync_thread = r->has_scrub_thread = false;
     for (size_t i = 0; i < r->n_states; i++)
         r->states[i]->is_started = false;
 }

@@ -17,6 +17,8 @@
 
 #define PROGRESS_LOG_US INT64_C(5000000)
 #define INDEX_RETRY_US INT64_C(5000000)
+#define SCRUB_BYTES_PER_SECOND (UINT64_C(32) << 20)
+#define SCRUB_EVERY_US INT64_C(3600000000)
 #define COPY_RETRY_US INT64_C(30000000) /* a look at the bucket, where no sync interval is set */
 
 enum build_phase { BUILD_WAITING, BUILD_DOWNLOADING, BUILD_INGESTING };
@@ -72,6 +74,9 @@ struct refresh {
     bool is_started, stopping, held, ready;
     pthread_t sync_thread;
     bool has_sync_thread, wants_sync;
+    pthread_t scrub_thread;
+    bool has_scrub_thread;
+    _Atomic bool scrub_cancelled;
     /* config sync */
     _Atomic bool sync_cancelled;
     char revision[17];
@@ -217,11 +222,13 @@ void note_copy_locked(struct refresh *r);
 /* Is a file under @directory read by what serves? @arg is the struct refresh. */
 bool is_read_from(void *arg, const char *directory);
 void *sync_main(void *arg);
+/* ---- scrub.c ---- */
+void *scrub_main(void *arg);
 /* ---- status.c ---- */
 bool readiness_locked(struct refresh *r);
 /* ---- janitor.c: closes snapshots and removes their directories, on a thread of its own ---- */
 struct janitor;
-MUST_CHECK enum rc janitor_new(struct janitor **ret, struct err *err);
+MUST_CHECK enum rc janitor_new(const struct refresh *r, struct janitor **ret, struct err *err);
 void janitor_free(struct janitor *j); /* after the last snapshot that it was to close */
 void janitor_adopt(struct janitor *j, struct snapshot *s); /* sets on_release */
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Opening: header and directory are verified and every place they name is checked to lie in the file,
- * so that what reads later needs no bounds of its own. Chunks verify on first touch (chunk.c).
+ * Opening: header and directory are verified and every place they name is checked to lie in the
+ * file, so that what reads later needs no bounds of its own. Chunks verify on first touch
+ * (chunk.c).
  */
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -30,8 +31,8 @@ static enum rc check_header(const struct store *s, struct err *err)
     if (h->crc != crc32c(0, h, offsetof(struct store_header, crc)))
         return corrupt(err, s->path, "its header does not verify");
     if (h->version != STORE_VERSION || h->header_bytes != sizeof *h || h->block_rows != BLOCK_ROWS)
-        return err_set(err, RC_INVALID, "%s: is of format version %u, this program reads %d", s->path,
-                       h->version, STORE_VERSION);
+        return err_set(err, RC_INVALID, "%s: is of format version %u, this program reads %d",
+                       s->path, h->version, STORE_VERSION);
     uint64_t n_blocks = (h->n_rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
     uint64_t n_entries = (uint64_t)h->n_columns + 1;
     if (h->file_bytes != s->n_map || h->n_rows > LIMIT_STORE_ROWS || h->n_blocks != n_blocks ||
@@ -46,9 +47,20 @@ static enum rc check_header(const struct store *s, struct err *err)
             return corrupt(err, s->path, "its header names a column that is not there");
     if (h->tenant_column >= (int32_t)h->n_columns)
         return corrupt(err, s->path, "its header names a column that is not there");
-    if (h->directory_crc != crc32c(0, s->map + h->directory_at, h->directory_bytes))
-        return corrupt(err, s->path, "its directory does not verify");
     return RC_OK;
+}
+
+static enum rc read_directory(struct store *s, struct err *err)
+{
+    const struct store_header *h = s->header;
+    s->directory = try_alloc((size_t)h->directory_bytes);
+    if (!s->directory)
+        return err_set(err, RC_NO_MEMORY, "%s: out of memory", s->path);
+    enum rc rc = io_pread_all(s->fd, s->directory, (size_t)h->directory_bytes, h->directory_at,
+                              s->path, err);
+    if (rc == RC_OK && h->directory_crc != crc32c(0, s->directory, (size_t)h->directory_bytes))
+        rc = corrupt(err, s->path, "its directory does not verify");
+    return rc;
 }
 
 static size_t rows_of_block(const struct store *s, size_t block)
@@ -57,7 +69,8 @@ static size_t rows_of_block(const struct store *s, size_t block)
     return left < BLOCK_ROWS ? (size_t)left : BLOCK_ROWS;
 }
 
-static bool chunk_fits(const struct store *s, const struct chunk_entry *e, size_t n_rows, bool is_text)
+static bool chunk_fits(const struct store *s, const struct chunk_entry *e, size_t n_rows,
+                       bool is_text)
 {
     size_t n_validity = e->n_nulls ? (n_rows + 63) / 64 * 8 : 0;
     if (!lies_within(s, e->at, e->n_bytes) || e->n_nulls > n_rows)
@@ -96,8 +109,7 @@ static bool posting_fits(const struct store *s, struct store_column *c)
 static enum rc open_column(struct store *s, size_t i, struct err *err)
 {
     struct store_column *c = &s->columns[i];
-    const uint8_t *directory = s->map + s->header->directory_at;
-    const struct column_entry *entries = (const struct column_entry *)(const void *)directory;
+    const struct column_entry *entries = s->directory;
     const struct chunk_entry *chunks =
         (const struct chunk_entry *)(const void *)(entries + s->n_columns + 1);
     c->entry = &entries[i];
@@ -145,8 +157,8 @@ static enum rc map_file(struct store *s, struct err *err)
     if (map == MAP_FAILED)
         return err_set(err, RC_NO_MEMORY, "%s: cannot be mapped", s->path);
     s->map = map;
-    s->header = map;
-    return RC_OK;
+    s->header = x_alloc(sizeof *s->header);
+    return io_pread_all(s->fd, s->header, sizeof *s->header, 0, s->path, err);
 }
 
 enum rc store_open(const char *directory, struct store **ret, struct err *err)
@@ -157,6 +169,8 @@ enum rc store_open(const char *directory, struct store **ret, struct err *err)
     enum rc rc = map_file(s, err);
     if (rc == RC_OK)
         rc = check_header(s, err);
+    if (rc == RC_OK)
+        rc = read_directory(s, err);
     if (rc == RC_OK) {
         s->n_rows = s->header->n_rows;
         s->n_columns = s->header->n_columns;
@@ -183,6 +197,8 @@ void store_free(struct store *s)
     for (size_t i = 0; s->columns && i <= s->n_columns; i++)
         mem_free((void *)(uintptr_t)s->columns[i].verified);
     mem_free(s->columns);
+    mem_free(s->directory);
+    mem_free(s->header);
     schema_done(&s->schema);
     if (s->map)
         (void)munmap((void *)(uintptr_t)s->map, s->n_map); /* fails only on a bad address */

@@ -38,7 +38,9 @@ struct store {
     size_t n_map;
     int fd;
     char *path;
-    const struct store_header *header;
+    /* Copies, so that a file which shrinks under its map is only ever met inside an execution. */
+    struct store_header *header;
+    void *directory;
     struct schema schema;
     struct store_column *columns; /* n_columns + 1 */
     size_t n_columns, n_blocks;
