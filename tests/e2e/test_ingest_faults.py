@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""R-06: the ingest child killed, crashed, hung, or short of memory. What serves goes on serving."""
+import itertools
+import os
+import signal
+import threading
+import time
+
+from conftest import wait_for
+
+TRIALS = 20
+N_ROWS = 60000
+
+
+def ingest_children(server):
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+                parent = int(f.read().rsplit(")", 1)[1].split()[1])
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                command = f.read().split(b"\0")
+        except OSError:
+            continue
+        if parent == server.process.pid and b"__ingest" in command:
+            found.append(int(pid))
+    return found
+
+
+class Caller:
+    """Asks without a pause; every answer has to be a good one."""
+
+    def __init__(self, server):
+        self.server, self.n, self.bad, self.end = server, 0, [], threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        while not self.end.is_set():
+            answer = self.server.get("/v1/endpoints/kv?id=k1")
+            self.n += 1
+            if answer.status != 200 or len(answer.rows) != 1:
+                self.bad.append((answer.status, answer.body[:200]))
+            time.sleep(0.002)
+
+    def stop(self):
+        self.end.set()
+        self.thread.join(30)
+        assert self.bad == [] and self.n > 100
+
+
+def post_refresh(server):
+    """In the background: the request is answered when the attempt has ended."""
+    thread = threading.Thread(target=lambda: server.post("/datasets/kv/refresh"))
+    thread.start()
+    return thread
+
+
+def test_twenty_ways_to_lose_an_ingest(serve, project):
+    p = project()
+    p.publish("good", [(f"k{i}", i) for i in range(100)])
+    server = serve(p.path, OFFLOADER_INGEST_STALL_SECONDS="1", OFFLOADER_REFRESH_INTERVAL="3600")
+    ways = itertools.cycle([signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL, signal.SIGSTOP])
+    caller = Caller(server)
+    hit = 0
+    for trial in range(TRIALS):
+        p.publish(f"s{trial}", [(f"k{i}", i + trial) for i in range(N_ROWS)])
+        refresh = post_refresh(server)
+        child = wait_for(lambda: ingest_children(server) or not refresh.is_alive(), "the ingest child")
+        if child is not True:
+            os.kill(child[0], next(ways))
+            hit += 1
+        refresh.join(60)
+        attempt = server.dataset("kv")["last_attempted"]
+        if child is not True and attempt["status"] != "ok":
+            assert attempt["status"] == "failed", attempt
+        assert ingest_children(server) == []
+    # Undisturbed, the last one comes in: nothing of the failures is left in the way.
+    server.post("/datasets/kv/refresh")
+    assert wait_for(lambda: server.get("/v1/endpoints/kv?id=k1").rows[0]["n"] == 1 + TRIALS - 1, "the last snapshot")
+    caller.stop()
+    print(f"{hit} ingests hit, {caller.n} requests answered meanwhile")
+    assert hit == TRIALS
+    temporary = os.path.join(server.cache, "temporary")
+    assert [n for n in os.listdir(temporary) if not n.startswith("query")] == []
+
+
+def test_an_ingest_short_of_memory_fails_alone(serve, project, tmp_path):
+    p = project()
+    p.publish("good", [("k1", 1)])
+    serve(p.path, cache=tmp_path / "cache").stop()
+    server = serve(p.path, cache=tmp_path / "cache", OFFLOADER_DUCKDB_MEMORY_LIMIT="1MiB")
+    p.publish("large", [(f"key number {i} " * 8, i) for i in range(N_ROWS)])
+    server.post("/datasets/kv/refresh")
+    assert server.dataset("kv")["last_attempted"]["status"] == "failed"
+    assert "memory" in server.log().lower()
+    assert server.get("/v1/endpoints/kv?id=k1").rows == [{"id": "k1", "n": 1}]
