@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """api.md "Caching": tags, conditional requests, the server's own cache, coalescing, what a swap drops."""
+import json
 import threading
 
 import pytest
 
 from conftest import wait_for
+from test_forms import unpack
 from wire import Wire, get
 from world import World, running
 
@@ -141,6 +143,28 @@ def test_identical_misses_run_once(tmp_path):
             assert metric(s, "offloader_query_duration_ms_count") - before <= 2
         assert metric(s, "offloader_response_cache_total", result="coalesced") >= 6
         wait_for(lambda: metric(s, "offloader_pool_busy") == 0, "the pool to be free")
+
+
+def test_large_bodies_are_compressed_by_a_worker(tmp_path):
+    """More than PACK_ON_LOOP_BYTES: the loop goes on; the compressed form is kept; a busy pool sends it plain."""
+    w = World(tmp_path / "project")
+    w.dataset("d", [("id", "BIGINT"), ("txt", "VARCHAR")])
+    w.publish("d", "s1", [(i, f"text number {i * 7919 % 1000003} " * 5) for i in range(4000)])
+    for name, more in (("d", {}), ("kept", {"cache": {"policy": "snapshot"}})):
+        w.endpoint(name, "d", pagination={"default_limit": 4000, "max_limit": 4000}, **more)
+    with running(w.path, tmp_path / "cache") as s:
+        want = fetch(s, "d").rows
+        for name in ("d", "kept", "kept", "kept"):
+            for coding in ("gzip", "br", "zstd"):
+                r = fetch(s, name, Accept_Encoding=coding)
+                assert r.headers["content-encoding"] == coding and len(r.body) < 300000
+                assert json.loads(unpack(coding, r.body))["data"] == want
+        assert metric(s, "offloader_queue_wait_ms_count") == 6  # the kept forms were not made again
+        lines = fetch(s, "kept", Accept="application/x-ndjson", Accept_Encoding="gzip")
+        assert [json.loads(x) for x in unpack("gzip", lines.body).splitlines()] == want
+        with Wire(s.api_port) as wire:  # behind it, in order
+            a, b, c = wire.ask([get("/v1/endpoints/d", "Accept-Encoding: gzip"), get("/healthz"), get("/v1/endpoints/d?limit=1")])
+            assert a.header("content-encoding") == "gzip" and b.body == b'{"status":"ok"}' and b'"row_count":1' in c.body
 
 
 def test_answers_with_a_key_are_private(tmp_path):
