@@ -47,9 +47,10 @@ test-tsan: setup
 	@ninja -C build-tsan -j$(JOBS)
 	@meson test -C build-tsan --print-errorlogs
 
-## make test-long  what takes longer: a million pairs of the serving store against DuckDB
+## make test-long  what takes hours: tests/long, and a million pairs of the store against DuckDB; ROW=r07 is one row
 test-long: build
-	@$(BUILD)/tests/differential/differential --pairs 1000000
+	@tools/run-long $(BUILD) $(ROW)
+	@test -n "$(ROW)" || $(BUILD)/tests/differential/differential --pairs 1000000
 
 ## make lint       formatting, layers, clang-tidy, cppcheck
 lint: build

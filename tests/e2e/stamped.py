@@ -100,8 +100,9 @@ class Stamped:
 class Load:
     """The load client beside a server. `report` is there once it has ended."""
 
-    def __init__(self, server, project, connections=24, rate=0, requests=0):
-        rows = project.rows * (len(TENANTS) if project.public else 1)
+    def __init__(self, server, project, connections=24, rate=0, requests=0, rows=0):
+        """rows: of each answer; 0: all that the tenant has."""
+        rows = rows or project.rows * (len(TENANTS) if project.public else 1)
         arguments = [LOAD, "--port", str(server.api_port), "--path", "/v1/endpoints/kv", "--rows", str(rows),
                      "--connections", str(connections), "--rate", str(rate), "--requests", str(requests)]
         for tenant in () if project.public else TENANTS:
