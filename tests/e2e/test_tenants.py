@@ -55,9 +55,9 @@ def keys(turn):
 class Load(threading.Thread):
     """Asks as all keys at once over one connection, pipelined; judges every answer."""
 
-    def __init__(self, port, seed, share):
-        super().__init__()
-        self.port, self.rng, self.share = port, random.Random(seed), share
+    def __init__(self, port, seed, share, swapped):
+        super().__init__(daemon=True)
+        self.port, self.rng, self.share, self.swapped = port, random.Random(seed), share, swapped
         self.bad, self.answers, self.cells, self.cursors, self.statuses = [], 0, 0, [], {}
 
     def one(self):
@@ -102,15 +102,25 @@ class Load(threading.Thread):
             if more:
                 self.cursors.append((name, slot, more.group(1).decode()))
 
+    def is_done(self):
+        return self.bad or (self.answers >= self.share and self.swapped.is_set())
+
     def run(self):
-        while self.answers < self.share and not self.bad:
-            with Wire(self.port) as wire:
-                for _ in range(150):
-                    batch = [self.one() for _ in range(60)]
-                    for (_, what), reply in zip(batch, wire.ask([b for b, _ in batch], heads={i for i, (_, w) in enumerate(batch) if w[2] == "HEAD"})):
-                        self.judge(what, reply)
-                    if self.answers >= self.share or self.bad:
-                        break
+        try:
+            while not self.is_done():
+                self.one_connection()
+        except (OSError, AssertionError) as e:  # a lost connection is a lost answer
+            self.bad.append(repr(e))
+
+    def one_connection(self):
+        with Wire(self.port) as wire:
+            for _ in range(150):
+                batch = [self.one() for _ in range(60)]
+                heads = {i for i, (_, what) in enumerate(batch) if what[2] == "HEAD"}
+                for (_, what), reply in zip(batch, wire.ask([b for b, _ in batch], heads=heads)):
+                    self.judge(what, reply)
+                if self.is_done():
+                    return
 
 
 def test_no_foreign_cell(tmp_path):
@@ -118,7 +128,8 @@ def test_no_foreign_cell(tmp_path):
     w = build(tmp_path)
     w.keys(keys(0))
     with running(w.path, tmp_path / "cache", OFFLOADER_QUEUE_TIMEOUT_MS="60000", OFFLOADER_INLINE_ROWS="100") as s:
-        loads = [Load(s.api_port, SEED + i, ANSWERS // 4) for i in range(4)]
+        swapped = threading.Event()
+        loads = [Load(s.api_port, SEED + i, ANSWERS // 4, swapped) for i in range(4)]
         for load in loads:
             load.start()
         turn = 0
@@ -137,6 +148,8 @@ def test_no_foreign_cell(tmp_path):
                 for name in ("cached", "plain", "sums"):
                     r = s.get(f"/v1/endpoints/{name}?limit=9", f"token-{slot}")
                     assert {m.decode() for m in CELL.findall(r.body)} == {mine}, (turn, slot, name, r.body[:200])
+            if turn >= 4:
+                swapped.set()
         for load in loads:
             load.join()
         bad = [b for load in loads for b in load.bad]
