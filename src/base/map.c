@@ -63,9 +63,12 @@ static bool make_room(struct map *m)
 
 void *map_get(const struct map *m, struct str key)
 {
-    if (!m->n)
-        return NULL;
-    struct map_slot *slot = find(m, key, process_hash(key.p, key.n));
+    return m->n ? map_get_hashed(m, key, process_hash(key.p, key.n)) : NULL;
+}
+
+void *map_get_hashed(const struct map *m, struct str key, uint64_t hash)
+{
+    struct map_slot *slot = find(m, key, hash);
     return slot ? slot->value : NULL;
 }
 

@@ -22,6 +22,8 @@ struct map {
 };
 
 void *map_get(const struct map *m, struct str key); /* NULL when absent */
+/* The same with the process_hash() of @key at hand. */
+void *map_get_hashed(const struct map *m, struct str key, uint64_t hash);
 /* False only when memory is gone. Replaces; @ret_old (may be NULL) gets the former value. */
 MUST_CHECK bool map_put(struct map *m, struct str key, void *value, void **ret_old);
 void *map_remove(struct map *m, struct str key); /* the value that was there, or NULL */

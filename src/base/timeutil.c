@@ -29,6 +29,11 @@ int64_t wall_us(void)
     return clock_us(CLOCK_REALTIME);
 }
 
+int64_t wall_coarse_us(void)
+{
+    return clock_us(CLOCK_REALTIME_COARSE);
+}
+
 int64_t thread_cpu_us(void)
 {
     return clock_us(CLOCK_THREAD_CPUTIME_ID);

@@ -100,9 +100,9 @@ static struct cache_entry *entry_ref(struct cache_entry *e)
 }
 
 /* Under the lock: a reference, and a mark for the eviction. */
-static struct cache_entry *find(struct cache_shard *s, struct str key)
+static struct cache_entry *find(struct cache_shard *s, struct str key, uint64_t hash)
 {
-    struct cache_entry *e = map_get(&s->entries, key);
+    struct cache_entry *e = map_get_hashed(&s->entries, key, hash);
     if (!e)
         return NULL;
     if (e->frequency < 3)
@@ -117,10 +117,10 @@ enum cache_outcome cache_begin(struct cache *c, struct str key, struct cache_wai
     struct cache_shard *s = shard_of(c, key, &hash);
     *ret_flight = NULL;
     LOCKED(&s->lock);
-    *ret = find(s, key);
+    *ret = find(s, key, hash);
     if (*ret)
         return CACHE_HIT;
-    struct cache_flight *f = map_get(&s->flights, key);
+    struct cache_flight *f = map_get_hashed(&s->flights, key, hash);
     if (f && waiter) {
         waiter->next = f->waiters;
         f->waiters = waiter;
@@ -193,7 +193,7 @@ struct cache_entry *cache_get(struct cache *c, struct str key)
     uint64_t hash;
     struct cache_shard *s = shard_of(c, key, &hash);
     LOCKED(&s->lock);
-    return find(s, key);
+    return find(s, key, hash);
 }
 
 void cache_put(struct cache *c, struct str key, const struct cache_body *body)

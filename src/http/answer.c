@@ -21,7 +21,7 @@ struct write {
 
 static void refresh_date(struct listener *l)
 {
-    int64_t now_s = wall_us() / 1000000;
+    int64_t now_s = wall_coarse_us() / 1000000;
     struct tm tm;
     time_t t = (time_t)now_s;
     if (now_s == l->date_s)

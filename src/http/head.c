@@ -41,10 +41,10 @@ __attribute__((constructor)) static void fill_classes(void)
 
 static bool all_in(struct str s, uint8_t class)
 {
-    for (size_t i = 0; i < s.n; i++)
-        if (!(classes[(unsigned char)s.p[i]] & class))
-            return false;
-    return true;
+    uint8_t common = class;
+    for (size_t i = 0; i < s.n; i++) /* no way out of the loop: most text is fine to its end */
+        common &= classes[(unsigned char)s.p[i]];
+    return common == class;
 }
 
 /* ---- results ---- */
@@ -158,21 +158,21 @@ struct seen {
 enum repeated { REFUSED, A_LIST, NEITHER };
 
 struct known {
-    const char *name;
+    struct str name;
     size_t at; /* of the struct str in http_request */
     enum repeated repeated;
 };
 
 static const struct known known_fields[] = {
-    {"authorization", offsetof(struct http_request, authorization), REFUSED},
-    {"accept", offsetof(struct http_request, accept), A_LIST},
-    {"accept-encoding", offsetof(struct http_request, accept_encoding), A_LIST},
-    {"if-none-match", offsetof(struct http_request, if_none_match), A_LIST},
-    {"origin", offsetof(struct http_request, origin), REFUSED},
-    {"prefer", offsetof(struct http_request, prefer), A_LIST},
-    {"x-request-id", offsetof(struct http_request, request_id), NEITHER},
-    {"traceparent", offsetof(struct http_request, traceparent), NEITHER},
-    {"content-type", offsetof(struct http_request, content_type), REFUSED},
+    {{"authorization", 13}, offsetof(struct http_request, authorization), REFUSED},
+    {{"accept", 6}, offsetof(struct http_request, accept), A_LIST},
+    {{"accept-encoding", 15}, offsetof(struct http_request, accept_encoding), A_LIST},
+    {{"if-none-match", 13}, offsetof(struct http_request, if_none_match), A_LIST},
+    {{"origin", 6}, offsetof(struct http_request, origin), REFUSED},
+    {{"prefer", 6}, offsetof(struct http_request, prefer), A_LIST},
+    {{"x-request-id", 12}, offsetof(struct http_request, request_id), NEITHER},
+    {{"traceparent", 11}, offsetof(struct http_request, traceparent), NEITHER},
+    {{"content-type", 12}, offsetof(struct http_request, content_type), REFUSED},
 };
 
 static bool has_token(struct str list, struct str token)
@@ -224,7 +224,7 @@ static bool note_framing(struct seen *s, struct str name, struct str value)
 static bool note_known(struct http_request *r, struct str name, struct str value)
 {
     for (size_t i = 0; i < ARRAY_LEN(known_fields); i++) {
-        if (!str_eq_nocase(name, str_from(known_fields[i].name)))
+        if (name.n != known_fields[i].name.n || !str_eq_nocase(name, known_fields[i].name))
             continue;
         struct str *slot = (struct str *)(void *)((char *)r + known_fields[i].at);
         if (!slot->p) {

@@ -11,11 +11,27 @@ static int hex_value(char c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
+/* Bytes that decoding leaves as they are: all but NUL, '%' and '+'. */
+static size_t plain_run(struct str s, size_t from)
+{
+    size_t i = from;
+    while (i < s.n && s.p[i] != '%' && s.p[i] != '+' && s.p[i] != 0)
+        i++;
+    return i - from;
+}
+
 /* Decodes @s to @to; -1 when malformed or holding NUL, else the number of bytes. */
 static long decode(struct str s, bool plus_is_space, char *to)
 {
     char *from = to;
     for (size_t i = 0; i < s.n; i++) {
+        size_t n = plain_run(s, i);
+        if (n)
+            memcpy(to, s.p + i, n);
+        to += n;
+        i += n;
+        if (i == s.n)
+            break;
         char c = s.p[i];
         if (c == '%') {
             int high = i + 2 < s.n ? hex_value(s.p[i + 1]) : -1;

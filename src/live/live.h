@@ -30,6 +30,7 @@
 
 #include <stdatomic.h>
 
+#include "base/timeutil.h"
 #include "engine/engine.h"
 #include "plan/plan.h"
 #include "project/project.h"
@@ -44,6 +45,7 @@ struct snapshot {
     int64_t watermark_us, created_at_us;
     uint64_t n_rows, n_bytes; /* bytes on disk of the serving form (remote: of the files) */
     uint8_t fingerprint[32];  /* manifest_fingerprint() */
+    char watermark_text[RFC3339_TEXT_BYTES];
     char index_hash[17];      /* its first 16 hex digits */
     char *model_tag;          /* owned: `producer/upstream_run_id`, or `databricks/<tid>` */
     uint8_t contract_fingerprint[32], build_fingerprint[32];

@@ -196,7 +196,12 @@ static enum rc check_all(struct request *r, struct plan *plan)
 enum rc plan_request(const struct plan_input *in, struct arena *arena, struct plan *ret,
                      char ret_message[PLAN_MESSAGE_BYTES])
 {
-    struct request r = {.e = in->shape->endpoint, .arena = arena, .message = ret_message};
+    UNINITIALIZED struct request r; /* sent[] alone is 2 KiB */
+    memset(&r, 0, offsetof(struct request, sent));
+    memset((char *)&r + offsetof(struct request, n_sent), 0, sizeof r - offsetof(struct request, n_sent));
+    r.e = in->shape->endpoint;
+    r.arena = arena;
+    r.message = ret_message;
     size_t n_params = r.e->n_params;
     *ret = (struct plan){.shape = in->shape, .count_exact = in->count_exact, .tenant = in->tenant};
     ret->values = arena_try_array(arena, n_params + 1, sizeof *ret->values);

@@ -364,6 +364,7 @@ struct snapshot *cache_make_snapshot(const struct state *s, struct snapshot_fact
     snapshot->model_tag = x_strdup(f->model_tag);
     snapshot->directory = x_strdup(directory);
     snapshot->watermark_us = f->watermark_us;
+    (void)format_rfc3339(snapshot->watermark_text, f->watermark_us);
     snapshot->created_at_us = f->created_at_us;
     snapshot->n_rows = f->n_rows;
     snapshot->n_bytes = f->is_in_place ? f->n_bytes : store_bytes(snapshot->store);

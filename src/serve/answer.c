@@ -108,27 +108,25 @@ static void put_trace(struct job *j)
 }
 
 /* Microseconds as milliseconds with three decimals. */
-static void put_ms(struct buf *b, const char *name, int64_t us)
+static void put_ms(struct buf *b, struct str name, int64_t us)
 {
-    if (us < 0)
-        us = 0;
-    buf_put_cstr(b, name);
-    buf_put_int64(b, us / 1000);
-    buf_putc(b, '.');
-    buf_putc(b, (char)('0' + us / 100 % 10));
-    buf_putc(b, (char)('0' + us / 10 % 10));
-    buf_putc(b, (char)('0' + us % 10));
+    uint32_t fraction = us > 0 ? (uint32_t)((uint64_t)us % 1000) : 0;
+    buf_put_str(b, name);
+    buf_put_uint64(b, us > 0 ? (uint64_t)us / 1000 : 0);
+    char text[4] = {'.', (char)('0' + fraction / 100), (char)('0' + fraction / 10 % 10),
+                    (char)('0' + fraction % 10)};
+    buf_put(b, text, sizeof text);
 }
 
 static void put_server_timing(struct job *j)
 {
     struct buf *h = &j->headers;
-    int64_t now_us = monotonic_us();
+    int64_t now_us = j->ended_us = monotonic_us();
     bool has_run = j->ran_us != 0;
-    put_ms(h, "Server-Timing: auth;dur=", j->authenticated_us - j->arrived_us);
-    put_ms(h, ", queue;dur=", has_run ? j->started_us - j->planned_us : 0);
-    put_ms(h, ", query;dur=", has_run ? j->ran_us - j->started_us : 0);
-    put_ms(h, ", encode;dur=", now_us - (has_run ? j->ran_us : j->planned_us));
+    put_ms(h, STR("Server-Timing: auth;dur="), j->authenticated_us - j->arrived_us);
+    put_ms(h, STR(", queue;dur="), has_run ? j->started_us - j->planned_us : 0);
+    put_ms(h, STR(", query;dur="), has_run ? j->ran_us - j->started_us : 0);
+    put_ms(h, STR(", encode;dur="), now_us - (has_run ? j->ran_us : j->planned_us));
     buf_put_literal(h, "\r\n");
 }
 
@@ -190,7 +188,9 @@ static void put_caching(struct job *j, const char *etag)
 
 static void count(struct job *j, int status)
 {
-    metrics_request(j->metrics_slot, metrics_status_of(status), monotonic_us() - j->arrived_us);
+    if (j->ended_us == 0)
+        j->ended_us = monotonic_us();
+    metrics_request(j->metrics_slot, metrics_status_of(status), j->ended_us - j->arrived_us);
     if (j->snapshot && status == 200 &&
         !atomic_load_explicit(&j->snapshot->warm, memory_order_relaxed))
         metrics_cold(j->metrics_slot);
@@ -217,7 +217,7 @@ static void log_access(struct job *j, int status)
               LF_STR("endpoint", j->endpoint ? j->endpoint->endpoint->name : "_unknown"),
               LF_INT("status", status), LF_STR("key", j->key ? j->key->id : ""),
               LF_STRN("trace", trace),
-              LF_DBL("ms", (double)(monotonic_us() - j->arrived_us) / 1000.0));
+              LF_DBL("ms", (double)(j->ended_us - j->arrived_us) / 1000.0));
 }
 
 static void send_answer(struct job *j, int status, struct str body)
@@ -334,7 +334,7 @@ static void put_meta(struct job *j, const struct cache_body *body, struct buf *b
         buf_put_literal(b, ",\"serving_mode\":\"local_table\",\"cache\":\"");
     buf_put_cstr(b, cache_words[j->cache_state]);
     buf_put_literal(b, "\",\"freshness\":{\"watermark\":\"");
-    buf_put_rfc3339(b, s->watermark_us);
+    buf_put_cstr(b, s->watermark_text);
     buf_put_literal(b, "\",\"age_seconds\":");
     buf_put_int64(b, age_s < 0 ? 0 : age_s);
     buf_put_literal(b, ",\"max_staleness_minutes\":");
@@ -370,7 +370,7 @@ static void put_meta_headers(struct job *j, const struct cache_body *body)
     buf_put_literal(h, "\r\nX-Row-Count: ");
     buf_put_uint64(h, body->n_rows);
     buf_put_literal(h, "\r\nX-Watermark: ");
-    buf_put_rfc3339(h, j->snapshot->watermark_us);
+    buf_put_cstr(h, j->snapshot->watermark_text);
     buf_put_literal(h, "\r\nX-Cache: ");
     buf_put_cstr(h, cache_words[j->cache_state]);
     buf_put_cstr(h, body->has_more ? "\r\nX-Has-More: true\r\n" : "\r\nX-Has-More: false\r\n");

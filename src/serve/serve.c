@@ -133,7 +133,7 @@ static void answer_overload(struct serve *s, struct http_exchange *x, const stru
 
 void serve_on_request(struct http_exchange *x, const struct http_request *r, void *arg)
 {
-    char path[HTTP_LIMIT_TARGET_BYTES];
+    UNINITIALIZED char path[HTTP_LIMIT_TARGET_BYTES];
     size_t n = 0;
     struct job *j = job_take(home_of(arg, x), x, r);
     if (!j) {

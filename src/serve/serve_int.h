@@ -41,7 +41,7 @@ struct job {
     enum http_form form;
     enum http_coding coding;
     char request_id[REQUEST_ID_BYTES];
-    int64_t arrived_us, authenticated_us, planned_us, started_us, ran_us;
+    int64_t arrived_us, authenticated_us, planned_us, started_us, ran_us, ended_us;
 
     /* what answers it */
     struct view *view; /* borrowed on the loop; a reference of the job's own while is_away */
