@@ -45,7 +45,7 @@ static uint8_t width_for(uint64_t range)
 static void put_values(struct buf *b, const int64_t *keys, const uint8_t *valid, size_t n,
                        int64_t base, uint8_t width)
 {
-    if (!buf_reserve(b, n * width))
+    if (width == 0 || !buf_reserve(b, n * width)) /* one value: the base says it all */
         return;
     uint8_t *to = (uint8_t *)b->p + b->n;
     for (size_t i = 0; i < n; i++) {
