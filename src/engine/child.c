@@ -76,11 +76,10 @@ static int ingest_main(struct str text)
         rc = ingest_run(&g, &err);
     if (rc != RC_OK)
         say_error(&err);
-    /* The system takes its memory: DuckDB's tidy shutdown only costs time. */
-    _exit(rc == RC_OK ? 0 : 1);
+    return rc == RC_OK ? 0 : 1;
 }
 
-int offloader_engine_main(int argc, char **argv)
+static int run(int argc, char **argv)
 {
     struct buf job;
     struct err err = ERR_INIT;
@@ -97,4 +96,13 @@ int offloader_engine_main(int argc, char **argv)
     }
     struct str text = {job.p, job.n};
     return ingest_main(text);
+}
+
+/* Ends without a tidy exit: the system takes the memory, DuckDB's shutdown only costs time, and
+ * what libraries do at an exit is not allowed here. */
+int offloader_engine_main(int argc, char **argv)
+{
+    int status = run(argc, argv);
+    (void)fflush(stdout); /* nobody is left to tell */
+    _exit(status);
 }

@@ -238,8 +238,8 @@ def test_killed_in_the_middle_of_a_query_it_is_tried_once_more(remote, web):
 
 
 def test_a_stopped_process_costs_a_timeout_only(remote):
-    server = remote(OFFLOADER_QUERY_TIMEOUT_MS="500")
-    assert server.get("/v1/endpoints/rows_remote_scan?limit=1").status == 200
+    server = remote(OFFLOADER_QUERY_TIMEOUT_MS="1000")
+    wait_for(lambda: server.get("/v1/endpoints/rows_remote_scan?limit=1").status == 200, "the first answer")
     for pid in query_processes(server):
         os.kill(pid, signal.SIGSTOP)
     assert server.get("/v1/endpoints/rows_remote_scan?limit=2").status == 504
