@@ -295,6 +295,8 @@ void attempt_run(struct state *s, const struct order *o, struct outcome *ret)
         ret->status = status_of(rc);
     } else if (rc != RC_OK) {
         ret->status = status_of(rc);
+    } else if (o->active && o->active->source) {
+        ret->source_reachable = probe_source(s, o->active->source);
     }
     manifest_free(m);
 }

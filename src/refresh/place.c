@@ -132,3 +132,19 @@ enum rc place_files(struct build *b, struct manifest *m, const char *directory, 
     enum rc rc = only_stat || n == 0 ? RC_OK : io_mkdir_all(directory, 0755, err);
     return rc == RC_OK && n > 0 ? fetch(&p, m, items, files, n, only_stat, ret_reachable, err) : rc;
 }
+
+bool probe_source(struct state *s, const struct engine_source *source)
+{
+    for (size_t i = 0; i < source->n_files; i++) {
+        if (!source->files[i].is_remote)
+            continue;
+        struct object_request request = {.url = source->files[i].location,
+                                         .cancelled = &s->cancelled};
+        struct object_meta meta = {0};
+        struct err err = ERR_INIT;
+        enum rc rc = objectstore_stat(s->refresh->options.store, &request, &meta, &err);
+        object_meta_done(&meta);
+        return rc == RC_OK || rc == RC_CANCELLED;
+    }
+    return true;
+}

@@ -207,6 +207,10 @@ MUST_CHECK enum rc place_files(struct build *b, struct manifest *m, const char *
 /* ---- attempt.c ---- */
 void *state_main(void *arg);
 
+/* Can the store of @source's first remote file still be read? Where queries read files in place, a
+ * credential that expired is to be seen before they fail. */
+bool probe_source(struct state *s, const struct engine_source *source);
+
 /* ---- refresh.c ---- */
 void publish_locked(struct refresh *r);
 struct state *state_new(struct refresh *r, struct project_ref *p, int index);

@@ -258,6 +258,16 @@ enum rc refresh_reload(struct refresh *r, enum reload_result *ret, char ret_revi
     return reload(r, false, ret, ret_revision, err);
 }
 
+/* Manifests of the project are looked at with it; other sources have an interval of their own. */
+static void check_static(struct refresh *r)
+{
+    LOCKED(&r->lock);
+    for (size_t i = 0; i < r->n_states; i++)
+        if (state_dataset(r->states[i])->source.kind == SOURCE_STATIC_MANIFEST)
+            decide_check(&r->states[i]->machine);
+    cond_broadcast(&r->changed);
+}
+
 static void sync_once(struct refresh *r, bool asked)
 {
     enum reload_result result;
@@ -266,8 +276,10 @@ static void sync_once(struct refresh *r, bool asked)
     if (reload(r, !asked, &result, revision, &err) != RC_OK)
         log_event(LOG_WARN, "reload", "the project was not reloaded; the running one serves on",
                   LF_STR("error", err.message));
-    if (asked || r->options.config_sync_interval_s > 0)
+    if (asked)
         refresh_check_all(r);
+    else if (r->options.config_sync_interval_s > 0)
+        check_static(r);
 }
 
 /* Without an interval a bucket that was away at the start is still looked at, until it is back. */

@@ -7,7 +7,8 @@ import signal
 import time
 
 import pytest
-from bucket_world import FAST, KV, csv_of, dataset, endpoint, everything_said, gauge, manifest, sourced, write_tree
+from bucket_world import FAST, SYNC, csv_of, dataset, endpoint, everything_said, gauge, manifest, sourced, sync_of, \
+    write_tree
 from conftest import wait_for
 from parquet import parquet
 
@@ -242,6 +243,32 @@ def test_an_expired_credential_shows_and_the_snapshot_serves_on(serve, tmp_path)
         store.tokens = ["token-of-the-tests"]
         wait_for(lambda: gauge(server, "offloader_source_reachable", dataset="kv") == 1, "the way back")
         assert "token-of-the-tests" not in everything_said(server)
+
+
+def test_a_config_sync_does_not_ask_sources_that_have_an_interval(gcs, serve, tmp_path):
+    publish(gcs, "r1", [("a", 1)])
+    project = by_url(tmp_path, "gs://g/m/latest.json")
+    (project / "datasets" / "kv.yml").write_text(
+        dataset("kv", {"type": "manifest", "url": "gs://g/m/latest.json", "interval_seconds": 3600}))
+    server = serve(project, **SYNC, **gcs.env())
+    first = wait_for(lambda: sync_of(server)["last_checked"], "a look")
+    wait_for(lambda: sync_of(server)["last_checked"] > first[:19] + "Z" and sync_of(server)["result"] == "unchanged", "looks")
+    assert gcs.count("get", "latest.json") == 1
+
+
+def test_an_expired_credential_shows_where_queries_read_in_place(serve, tmp_path):
+    """The manifest is on this disk and unchanged; only its files are in the store."""
+    with Gcs(tokens=["token-of-the-tests"]) as store:
+        store.put("g", "a.parquet", parquet("SELECT 'a' AS id, 1::BIGINT AS n"))
+        project = sourced("data/kv.json", mode="remote_scan") | {
+            "data/kv.json": manifest("kv", "r1", [{"path": "gs://g/a.parquet", "format": "parquet"}], 1)}
+        server = serve(write_tree(tmp_path / "project", project), **POLL,
+                       **store.env("bearer", OFFLOADER_GCS_TOKEN="token-of-the-tests"))
+        assert ids(server) == ["a"] and gauge(server, "offloader_source_reachable", dataset="kv") == 1
+        store.tokens = []
+        wait_for(lambda: gauge(server, "offloader_source_reachable", dataset="kv") == 0, "the truth")
+        store.tokens = ["token-of-the-tests"]
+        wait_for(lambda: gauge(server, "offloader_source_reachable", dataset="kv") == 1, "the way back")
 
 
 # ---- Databricks exports ----
