@@ -49,9 +49,7 @@ static enum rc blame_file(const struct data_file *f, enum rc rc, bool *ret_reach
     if (rc == RC_NOT_FOUND)
         return err_set_code(err, RC_INVALID, "missing_file", "%s: the file does not exist",
                             f->path);
-    rc = blame_source(rc, err);
-    (void)err_prefix(err, "%s", f->path);
-    return rc;
+    return blame_source(rc, err); /* its message names the object */
 }
 
 /* What came, for those that read the file where it is. */
