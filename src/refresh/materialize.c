@@ -278,7 +278,7 @@ static enum rc resolve(struct state *s, const struct order *o, struct outcome *r
     ret->has_seen = resolved.has_seen;
     ret->source_reachable = resolved.reachable;
     ret->manifest_valid = rc == RC_OK;
-    ret->was_untouched = rc == RC_OK && !resolved.manifest;
+    ret->was_untouched = rc == RC_OK && resolved.is_untouched;
     return rc;
 }
 

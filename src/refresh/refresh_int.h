@@ -142,7 +142,8 @@ struct resolve_job { /* borrowed for the call */
     const _Atomic bool *cancelled;
 };
 struct resolved {
-    struct manifest *manifest; /* owned; NULL with RC_OK: nothing new */
+    struct manifest *manifest; /* owned; NULL with RC_OK: nothing new, or no snapshot */
+    bool is_untouched;         /* the source looks as it did: nothing was read */
     char snapshot_id[201];     /* its id where it can be told, also on failure */
     uint8_t seen[32];          /* what the source looked like */
     bool has_seen;

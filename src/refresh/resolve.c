@@ -75,7 +75,8 @@ static enum rc resolve_local(const struct resolve_job *j, struct resolved *ret, 
     struct sha256_stream *hash = sha256_new();
     add_stat(hash, path);
     sha256_finish(hash, ret->seen);
-    if (j->seen && memcmp(j->seen, ret->seen, 32) == 0)
+    ret->is_untouched = j->seen && memcmp(j->seen, ret->seen, 32) == 0;
+    if (ret->is_untouched)
         return RC_OK;
     buf_init(&text, LIMIT_MANIFEST_BYTES);
     enum rc rc = io_read_file(path, &text, err);
@@ -134,11 +135,13 @@ static enum rc resolve_url(const struct resolve_job *j, struct resolved *ret, st
         source_memory_done(j->memory);
     if (rc == RC_OK && meta.unchanged) {
         memcpy(ret->seen, j->seen, 32);
+        ret->is_untouched = true;
     } else if (rc == RC_OK) {
         struct str read = {text.p, text.n};
         see_text(url, read, ret->seen);
         remember(j->memory, url, meta.tag);
-        if (!j->seen || memcmp(j->seen, ret->seen, 32) != 0) {
+        ret->is_untouched = j->seen && memcmp(j->seen, ret->seen, 32) == 0;
+        if (!ret->is_untouched) {
             manifest_peek_id(read, ret->snapshot_id);
             rc = parse(j, url, read, &ret->manifest, err);
         }
@@ -204,15 +207,14 @@ static enum rc resolve_databricks(const struct resolve_job *j, struct resolved *
     if (rc != RC_OK)
         return blame_source(rc, err);
     const struct object_info *marker = databricks_newest(&listed);
-    bool is_new = false;
     if (marker) {
         see_object(url, marker, ret->seen);
-        is_new = !j->seen || memcmp(j->seen, ret->seen, 32) != 0;
-        if (is_new)
+        ret->is_untouched = j->seen && memcmp(j->seen, ret->seen, 32) == 0;
+        if (!ret->is_untouched)
             rc = read_marker(j, url, &listed, marker, ret, err);
     }
     object_list_done(&listed);
-    if (rc == RC_OK && !j->has_active && (!marker || (is_new && !ret->manifest)))
+    if (rc == RC_OK && !j->has_active && !ret->manifest && !ret->is_untouched)
         rc = err_set_code(err, RC_UNAVAILABLE, "no_snapshot",
                           "no data commit has been published under the prefix yet");
     return rc;

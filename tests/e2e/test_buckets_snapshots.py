@@ -328,23 +328,28 @@ def test_no_commit_is_no_snapshot_and_the_first_one_makes_it(gcs, serve, tmp_pat
     wait_for(lambda: server.get("/v1/endpoints/kv").status == 200, "the first commit")
 
 
-@pytest.mark.parametrize("marker, status", [
-    ('{"added":[],"removed":["x"]}', ("unchanged", None)),
-    ('{"added":["part-00', ("failed", "invalid_marker")),
-    ('{"removed":[]}', ("failed", "invalid_marker")),
-    ('{"added":["../other/part.parquet"]}', ("failed", "invalid_marker")),
-    ('{"added":["gs://other/part.parquet"]}', ("failed", "invalid_marker")),
-    ('{"added":["sub/part.parquet"]}', ("failed", "invalid_marker")),
-    ('{"added":["part-that-is-gone.parquet"]}', ("rejected", "missing_file")),
-])
-def test_a_marker_that_makes_no_snapshot_leaves_the_active_one(gcs, serve, tmp_path, marker, status):
+def test_a_marker_that_makes_no_snapshot_leaves_the_active_one(gcs, serve, tmp_path):
     export(gcs, "1", 1)
     server = serve(databricks(tmp_path), **FAST, **gcs.env())
-    gcs.put("bkt", "prod/g/_committed_2", marker)
-    wait_for(lambda: gcs.count("get", "_committed_2") >= 1 and attempt(server) == status, str(status))
-    assert ids(server) == ["gen1"] and server.dataset("kv")["active_snapshot"]["snapshot_id"] == "tid_1"
-    export(gcs, "3", 3)
-    wait_for(lambda: ids(server) == ["gen3"], "a good one")
+    rows = [
+        ('{"added":["part-00', ("failed", "invalid_marker")),
+        ('{"removed":[]}', ("failed", "invalid_marker")),
+        ('{"added":["../other/part.parquet"]}', ("failed", "invalid_marker")),
+        ('{"added":["gs://other/part.parquet"]}', ("failed", "invalid_marker")),
+        ('{"added":["sub/part.parquet"]}', ("failed", "invalid_marker")),
+        ('{"added":["part-that-is-gone.parquet"]}', ("rejected", "missing_file")),
+    ]
+    for i, (marker, status) in enumerate(rows):
+        gcs.put("bkt", f"prod/g/_committed_2{i}", marker)
+        answer = server.post("/datasets/kv/refresh")
+        tried = answer.json["attempt"]
+        assert (answer.status, tried["status"], tried["error"]["code"]) == (409, *status), marker
+        assert ids(server) == ["gen1"] and server.dataset("kv")["active_snapshot"]["snapshot_id"] == "tid_1"
+    gcs.put("bkt", "prod/g/_committed_30", '{"added":[],"removed":["x"]}')
+    wait_for(lambda: gcs.count("get", "_committed_30") >= 1 and attempt(server) == ("unchanged", None), "nothing added")
+    assert ids(server) == ["gen1"]
+    export(gcs, "4", 4)
+    wait_for(lambda: ids(server) == ["gen4"], "a good one")
 
 
 def test_a_part_replaced_between_list_and_get_is_not_mixed(gcs, serve, tmp_path):
