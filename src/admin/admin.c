@@ -217,6 +217,8 @@ void admin_on_refuse(int status, const char *message, const struct http_request 
     buf_put_literal(headers, "Content-Type: application/json\r\nCache-Control: no-store\r\n");
     if (status == 405)
         buf_put_literal(headers, "Allow: GET, HEAD, POST\r\n");
+    if (status == 503)
+        buf_put_literal(headers, "Retry-After: 1\r\n");
     headers_admin(a->options.serve, headers, request_id);
     error_body(body, error_family(status), message, request_id);
 }

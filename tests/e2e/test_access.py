@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """api.md: keys and grants, rate limits, CORS, pins: who is let in, from where, and to which revision."""
+import json
 import time
 from urllib.parse import quote
 
@@ -212,3 +213,35 @@ def test_a_public_project_ignores_keys(tmp_path):
             r = s.get("/v1/endpoints/d", headers={"Authorization": value})
             assert r.status == 200 and r.headers["cache-control"].startswith("public")
         assert s.get("/v1/endpoints/nope").status == 404 and s.get("/v1/endpoints/nope").json["error"]["family"] == "not_found"
+
+
+def test_access_log(tmp_path):
+    """One line an answer, with key and trace, never a token or a value; off unless asked for; sampled by request id."""
+    w = keyed(tmp_path)
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+    def lines(s):
+        found = (json.loads(line) for line in s.log().splitlines() if line.startswith("{"))
+        return {x["request_id"]: x for x in found if x.get("event") == "request"}
+    with running(w.path, tmp_path / "cache", ready=False, OFFLOADER_ACCESS_LOG="on") as s:
+        wait_for(lambda: s.get("/v1/endpoints/mine", "token-a").status == 200, "the snapshot")
+        asked = (("/v1/endpoints/mine?n=123456", "token-a", 200), ("/v1/endpoints/mine?n=x", "token-a", 422), ("/v1/endpoints/nope", "token-a", 404), ("/v1/endpoints/mine", None, 401),
+                 ("/nowhere", None, 404))
+        for i, (path, key, status) in enumerate(asked):
+            assert s.get(path, key, {"X-Request-Id": f"logged-{i}", "traceparent": f"00-{trace}-00f067aa0ba902b7-01"}).status == status
+        with Wire(s.api_port) as wire:
+            wire.send(get("/", "X-Request-Id: refused-1", "Transfer-Encoding: chunked"))
+            assert wire.read().status == 400
+        wait_for(lambda: "refused-1" in lines(s), "the last line")
+        log = lines(s)
+        for i, (path, key, status) in enumerate(asked):
+            line = log[f"logged-{i}"]
+            assert line["status"] == status and line["trace"] == trace and line["ms"] >= 0
+            assert line["key"] == ("a" if key else "") and line["endpoint"] == ("mine" if status in (200, 422) else "_unknown")
+        assert log["refused-1"]["status"] == 400 and "123456" not in s.log().replace('"time"', "").split("ms")[0]
+    for setting, least, most in (("off", 0, 0), ("sample:0", 0, 0), ("sample:1", 400, 400), ("sample:0.5", 120, 280)):
+        with running(w.path, tmp_path / setting.replace(":", "-"), ready=False, OFFLOADER_ACCESS_LOG=setting) as s:
+            with Wire(s.api_port) as wire:
+                wire.ask([get("/nowhere", f"X-Request-Id: sampled-{i:04d}") for i in range(400)])
+            s.stop()
+            assert least <= len([x for x in lines(s) if x.startswith("sampled-")]) <= most, setting

@@ -13,6 +13,7 @@ import random
 import pytest
 
 import framing
+from conftest import ADMIN_TOKEN
 from wire import Wire, exchange_many, get, replies
 from world import World, running
 
@@ -144,6 +145,32 @@ def test_ten_thousand_requests_a_connection(server):
         got, left = replies(wire.rest())
     assert len(got) == 100 and not left
     assert got[-1].header("connection") == "close" and got[-2].header("connection") is None
+
+
+def test_bodies_of_the_admin_port(server):
+    """Bodies end where Content-Length says: what follows is the next request, whoever asks and whatever the answer."""
+    token = f"Authorization: Bearer {ADMIN_TOKEN}"
+
+    def post(path, body, *headers, length=None):
+        return get(path, f"Content-Length: {len(body) if length is None else length}", *headers, method="POST") + body
+    inner = get("/status")
+    with Wire(server.admin_port) as wire:
+        batch = [post("/reload", inner), post("/reload", inner, token), get("/live"), post("/nope", inner), post("/datasets/kv/refresh", b"{}", token), post("/live", b"x" * 65536),
+                 post("/reload", b""), get("/live")]
+        assert [r.status for r in wire.ask(batch)] == [401, 400, 200, 404, 200, 405, 401, 200]
+        assert not any(b'"service"' in r.body for r in wire.ask(batch))  # the request inside a body never ran
+    whole = post("/datasets/kv/refresh", b'{"override_checks":false}') + get("/live")
+    with Wire(server.admin_port) as wire:  # split at every byte
+        for at in range(1, len(whole)):
+            wire.send(whole[:at])
+            wire.send(whole[at:])
+            assert [wire.read().status, wire.read().status] == [401, 200], at
+    for status, vector in ((413, post("/reload", b"", token, length=65537)), (400, post("/reload", b"abc", token, "Content-Length: 3")), (400, post("/reload", b"", token, "Transfer-Encoding: chunked")),
+                           (417, post("/reload", b"", token, "Expect: 100-continue")), (400, post("/reload", b"abc", token, length="+3")), (405, get("/live", "Content-Length: 3", method="PUT") + b"abc"),
+                           (400, get("/live", "Content-Length: 3") + b"abc")):
+        (data, is_open), = exchange_many(server.admin_port, [[vector + get("/live")]])
+        got, left = replies(data)
+        assert [r.status for r in got] == [status] and not left and not is_open and got[0].header("connection") == "close", vector[:80]
 
 
 def bombs():
