@@ -107,6 +107,28 @@ static void test_regions_and_who_wins(void **state)
     check_rows(rows, ARRAY_LEN(rows));
 }
 
+static void test_tokens_stay_private(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *endpoint, *auth;
+        enum rc rc;
+    } rows[] = {
+        {"OFFLOADER_GCS_ENDPOINT=https://h", "OFFLOADER_GCS_AUTH=bearer", RC_OK},
+        {"OFFLOADER_GCS_ENDPOINT=http://h", "OFFLOADER_GCS_AUTH=bearer", RC_INVALID},
+        {"OFFLOADER_GCS_ENDPOINT=http://h", "OFFLOADER_GCS_AUTH=none", RC_OK},
+        {"OFFLOADER_GCS_ENDPOINT=http://127.0.0.1:1", "OFFLOADER_GCS_AUTH=bearer", RC_OK},
+        {"OFFLOADER_GCS_ENDPOINT=http://localhost:1", "OFFLOADER_GCS_AUTH=bearer", RC_OK},
+        {"OFFLOADER_GCS_ENDPOINT=http://localhost.h", "OFFLOADER_GCS_AUTH=bearer", RC_INVALID},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct store_settings s = {0};
+        environment = ENV(rows[i].endpoint, rows[i].auth);
+        CHECK_INT(rows[i].endpoint, settings_from(get, false, &s, NULL), rows[i].rc);
+        store_settings_done(&s);
+    }
+}
+
 static void test_malformed(void **state)
 {
     (void)state;
@@ -142,6 +164,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_endpoints),
         cmocka_unit_test(test_regions_and_who_wins),
+        cmocka_unit_test(test_tokens_stay_private),
         cmocka_unit_test(test_malformed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
