@@ -132,7 +132,9 @@ class Server:
         if self.process and self.process.poll() is None:
             self.process.send_signal(sig)
             self.process.wait(30)
-        assert '"level":"bug"' not in self.log()
+        log = self.log()
+        for never in ('"level":"bug"', "Sanitizer", "runtime error:", "Assertion"):
+            assert never not in log, log
         return self.process.returncode if self.process else None
 
 
