@@ -57,6 +57,7 @@ void admin_answer(struct admin *a, struct http_exchange *x, int status, const ch
     buf_put_str(&h, extra_headers);
     headers_admin(a->options.serve, &h, request_id);
     struct http_answer answer = {.status = status, .headers = {h.p, h.n}, .body = body};
+    answer.not_whole = h.failed != BUF_FINE;
     http_answer(x, &answer);
     buf_done(&h);
 }

@@ -62,6 +62,12 @@ static void put_head(struct http_exchange *x, const struct http_answer *a, bool 
 
 void answer_put(struct http_exchange *x, const struct http_answer *a)
 {
+    static const struct http_answer bare = {.status = 500, .close = true};
+    if (a->not_whole) {
+        if (a->release)
+            a->release(a->release_arg);
+        a = &bare;
+    }
     bool draining = atomic_load_explicit(&x->listener->server->draining, memory_order_relaxed);
     bool has_body = !x->is_head_method && a->status != 204 && a->status != 304 && a->body.n;
     x->close_after |= a->close || draining;

@@ -196,6 +196,7 @@ void connection_refuse(struct http_exchange *x, int status, const char *message,
     struct http_answer a = {
         .status = status,
         .headers = {l->refuse_headers.p, l->refuse_headers.n},
+        .not_whole = l->refuse_headers.failed || l->refuse_body.failed,
         .body = {l->refuse_body.p, l->refuse_body.n},
         .close = true,
     };
@@ -374,7 +375,8 @@ static struct http_exchange *longest_waiting(struct listener *l)
 
 void connection_on_make_room(struct loop_message *m)
 {
-    struct listener *l = (struct listener *)((char *)m - offsetof(struct listener, make_room_message));
+    struct listener *l =
+        (struct listener *)((char *)m - offsetof(struct listener, make_room_message));
     unsigned wanted = atomic_exchange(&l->room_wanted, 0);
     struct http_exchange *victim;
     /* Who was in line may have sent its request in the meantime: then nobody goes. */

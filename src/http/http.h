@@ -67,6 +67,8 @@ struct http_answer {
     struct str body;
     void (*release)(void *release_arg);
     void *release_arg;
+    /* Memory ran out while the headers or the body were written: a bare 500 goes out instead. */
+    bool not_whole;
     bool close;            /* Connection: close after this answer */
     bool no_body_for_head; /* set by the layer for HEAD; Content-Length still tells body.n */
 };

@@ -111,7 +111,7 @@ struct view {
     bool auth_required;
     struct view_endpoint *endpoints;
     size_t n_endpoints;
-    struct map by_name; /* -> struct view_endpoint * */
+    const struct view_endpoint **by_name; /* n_endpoints, in order of name */
     struct view_dataset *datasets;
     size_t n_datasets;
     struct rate_bucket **rate_buckets; /* per key of @keys; NULL: no limit */

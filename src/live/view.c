@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Building and releasing views. A view is filled here and never written again. */
+#include <stdlib.h>
+
 #include "auth/rate.h"
 #include "base/mem.h"
 #include "live/live.h"
@@ -33,13 +35,7 @@ static void add_endpoint(struct view *v, const struct project *from, const struc
         .metrics_slot = metrics_endpoint_register(e->name, e->version),
         .held_keys = from == v->project->project ? NULL : from,
     };
-    if (!map_put(&v->by_name, str_from(e->name), ve, NULL)) {
-        plan_shape_free(
-            ve->shape); /* memory is gone: the endpoint answers 404 until the next view */
-        metrics_endpoint_unregister(ve->metrics_slot);
-        return;
-    }
-    v->n_endpoints++;
+    v->by_name[v->n_endpoints++] = ve;
 }
 
 static const struct view_dataset *find_dataset(const struct view *v, const struct dataset *d)
@@ -78,11 +74,18 @@ static void fill_datasets(struct view *v, const struct view_input *inputs, size_
     }
 }
 
+static int compare_names(const void *a, const void *b)
+{
+    const struct view_endpoint *const *left = a, *const *right = b;
+    return strcmp((*left)->endpoint->name, (*right)->endpoint->name);
+}
+
 /* Each endpoint the current project names: from where its dataset is served. */
 static void fill_endpoints(struct view *v, const struct view_input *inputs, size_t n)
 {
     const struct project *current = v->project->project;
-    v->endpoints = x_array0(current->n_endpoints ? current->n_endpoints : 1, sizeof *v->endpoints);
+    v->endpoints = x_array0(current->n_endpoints, sizeof *v->endpoints);
+    v->by_name = x_array0(current->n_endpoints, sizeof(struct view_endpoint *));
     for (size_t i = 0; i < current->n_endpoints; i++) {
         const struct endpoint *e = &current->endpoints[i];
         const struct view_input *in = input_for(inputs, n, current->datasets[e->dataset].id);
@@ -95,6 +98,8 @@ static void fill_endpoints(struct view *v, const struct view_input *inputs, size
         }
         add_endpoint(v, current, e, find_dataset(v, &current->datasets[e->dataset]));
     }
+    if (v->n_endpoints > 0)
+        qsort(v->by_name, v->n_endpoints, sizeof(struct view_endpoint *), compare_names);
 }
 
 static bool serves_tenants(const struct view *v)
@@ -144,7 +149,7 @@ void view_unref(struct view *v)
         rate_bucket_put(v->rate_buckets[i]);
     for (size_t i = 0; i < v->n_held; i++)
         project_ref_put(v->held[i]);
-    map_done(&v->by_name);
+    mem_free(v->by_name);
     mem_free(v->endpoints);
     mem_free(v->datasets);
     mem_free(v->rate_buckets);
@@ -156,5 +161,16 @@ void view_unref(struct view *v)
 
 const struct view_endpoint *view_endpoint(const struct view *v, struct str name)
 {
-    return map_get(&v->by_name, name);
+    size_t from = 0, to = v->n_endpoints;
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        int order = str_cmp(name, str_from(v->by_name[middle]->endpoint->name));
+        if (order == 0)
+            return v->by_name[middle];
+        if (order < 0)
+            to = middle;
+        else
+            from = middle + 1;
+    }
+    return NULL;
 }

@@ -227,6 +227,7 @@ static void send_answer(struct job *j, int status, struct str body)
     log_access(j, hung_up ? 499 : status);
     struct http_answer a = {
         .status = status, .headers = {j->headers.p, j->headers.n}, .body = body};
+    a.not_whole = j->headers.failed != BUF_FINE;
     http_answer(j->x, &a);
     job_done(j);
 }
@@ -465,6 +466,7 @@ static void send_plain(struct job *j, const struct cache_body *body, struct str 
     if (j->form != FORM_JSON) {
         struct http_answer a = {
             .status = 200, .headers = {j->headers.p, j->headers.n}, .body = body->data};
+        a.not_whole = j->headers.failed != BUF_FINE;
         if (j->entry) {
             a.release = release_entry;
             a.release_arg = TAKE(j->entry);

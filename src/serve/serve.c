@@ -88,6 +88,7 @@ static void answer_health(struct job *j)
     headers_common(j->home->serve, &j->headers, j->request_id, j->origin);
     struct http_answer a = {
         .status = 200, .headers = {j->headers.p, j->headers.n}, .body = {body, sizeof body - 1}};
+    a.not_whole = j->headers.failed != BUF_FINE;
     http_answer(j->x, &a);
     job_done(j);
 }
@@ -99,10 +100,8 @@ static void answer_options(struct job *j)
     buf_put_literal(&j->headers, "Allow: GET, HEAD, OPTIONS\r\nCache-Control: no-store\r\n");
     before = j->headers.n;
     headers_common(j->home->serve, &j->headers, j->request_id, j->origin);
-    buf_putc(&j->headers, 0);
     bool is_allowed =
-        origins && strstr(j->headers.p + before, "Access-Control-Allow-Origin") != NULL;
-    j->headers.n--;
+        origins && strstr(buf_cstr(&j->headers) + before, "Access-Control-Allow-Origin") != NULL;
     if (is_allowed)
         buf_put_literal(
             &j->headers,
@@ -110,7 +109,9 @@ static void answer_options(struct job *j)
             "Access-Control-Allow-Headers: authorization, content-type, if-none-match, "
             "prefer, traceparent, x-request-id, x-schema-rev, x-index-hash, x-model-tag\r\n"
             "Access-Control-Max-Age: 600\r\n");
-    struct http_answer a = {.status = 204, .headers = {j->headers.p, j->headers.n}};
+    struct http_answer a = {.status = 204,
+                            .headers = {j->headers.p, j->headers.n},
+                            .not_whole = j->headers.failed != BUF_FINE};
     http_answer(j->x, &a);
     job_done(j);
 }

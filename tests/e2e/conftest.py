@@ -58,7 +58,7 @@ class Server:
         self.project, self.cache, self.extra, self.binary = str(project), str(cache), env or {}, binary
         self.api_port, self.admin_port = free_port(), free_port()
         self.log_path = self.cache + ".log"
-        self.process = None
+        self.process, self.timeout_s = None, 30
 
     def start(self, ready=True):
         env = {k: v for k, v in os.environ.items() if not k.startswith("OFFLOADER_")}
@@ -83,7 +83,7 @@ class Server:
             return False
 
     def request(self, port, path, method="GET", headers=None, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=self.timeout_s)
         try:
             connection.request(method, path, body=body, headers=headers or {})
             return Answer(connection.getresponse())
