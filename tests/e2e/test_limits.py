@@ -130,6 +130,12 @@ def resident(s):
         return int(f.read().split()[1]) * 4096
 
 
+def is_sanitized(s):
+    """A sanitizer's shadow memory says nothing about ours."""
+    with open(f"/proc/{s.process.pid}/maps", encoding="ascii", errors="replace") as f:
+        return "libasan" in (maps := f.read()) or "libtsan" in maps
+
+
 def test_a_thousand_slow_clients(tmp_path):
     """S-05 in small: slow heads and slow readers from many addresses; a good client notices nothing, memory a client is
     bounded, and they are gone in time. Shown to fail without the time-out of LIST_HEAD: the slow heads stayed."""
@@ -163,7 +169,7 @@ def test_a_thousand_slow_clients(tmp_path):
                     if r.status != 200:
                         bad.append(r.status)
         assert not bad and good > 100
-        assert a_head <= 24 * 1024 + 300 * 1024 * 100 / 1000, a_head  # readers hold an answer of 200 KiB each besides
+        assert is_sanitized(s) or a_head <= 24 * 1024 + 300 * 1024 * 100 / 1000, a_head  # readers hold an answer of 200 KiB each besides
         for x in slow:
             assert status_of(x.rest()) == [408]
         assert time.monotonic() - began < 10
@@ -213,7 +219,7 @@ def test_answers_over_32_mib(tmp_path):
             got, left = [], None
             for _ in range(12):
                 got.append(wire.read().status)
-            assert got == [200] * 12 and grown < 120 << 20, grown >> 20
+            assert got == [200] * 12 and (is_sanitized(s) or grown < 120 << 20), grown >> 20
 
 
 def test_a_saturated_pool_sheds(heavy):
@@ -270,7 +276,7 @@ def test_idle_connections_cost_little(tmp_path):
             x.ask([get("/v1/endpoints/kv")])
         each = (resident(s) - before) / len(wires)
         print(f"{each:.0f} bytes an idle connection")
-        assert each <= 4096
+        assert is_sanitized(s) or each <= 4096
         for x in first + wires:
             x.close()
 

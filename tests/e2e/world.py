@@ -8,7 +8,7 @@ import json
 import os
 import pathlib
 
-from conftest import Server
+from conftest import BIN, Server
 
 PAGES = {"default_limit": 50, "max_limit": 1000}
 
@@ -87,8 +87,8 @@ class World:
 
 
 @contextlib.contextmanager
-def running(path, cache, ready=True, **env):
-    server = Server(path, cache, env)
+def running(path, cache, ready=True, binary=BIN, **env):
+    server = Server(path, cache, env, binary)
     try:
         yield server.start(ready)
     finally:
