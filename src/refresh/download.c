@@ -113,6 +113,7 @@ enum rc download_all(const struct download_options *options, struct download *it
     struct err no_thread = ERR_INIT;
     mutex_init(&b.lock);
     cond_init(&b.changed);
+    atomic_init(&b.stop, options->cancelled && atomic_load(options->cancelled));
     while (n_threads < limit && n_threads < n && started == RC_OK) {
         mutex_lock(&b.lock);
         b.n_running++;
