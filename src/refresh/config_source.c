@@ -41,6 +41,7 @@ struct config_source {
     char previous[17];
     uint8_t refused[32]; /* the listing that was refused last */
     bool has_refused;
+    bool failed; /* the last look at a directory, for whatever reason */
     enum rc refused_rc;
     struct err refused_err;
 };
@@ -328,6 +329,14 @@ static void refuse(struct config_source *c, const uint8_t hash[32], enum rc rc,
     c->refused_err = *err;
 }
 
+static enum rc repeat_refusal(const struct config_source *c, struct config_news *ret,
+                              struct err *err)
+{
+    ret->is_repeat = true;
+    err_copy(err, &c->refused_err);
+    return c->refused_rc;
+}
+
 static enum rc look_at_bucket(struct config_source *c, bool is_tick, const _Atomic bool *cancelled,
                               struct errlist *findings, struct config_news *ret, struct err *err)
 {
@@ -338,8 +347,7 @@ static enum rc look_at_bucket(struct config_source *c, bool is_tick, const _Atom
     enum rc rc = list(&f, &l, hash, err);
     if (rc == RC_OK && is_tick && c->has_refused && memcmp(hash, c->refused, 32) == 0) {
         object_list_done(&l);
-        err_copy(err, &c->refused_err);
-        return c->refused_rc;
+        return repeat_refusal(c, ret, err);
     }
     if (rc != RC_OK || (c->has_seen && memcmp(hash, c->seen, 32) == 0)) {
         object_list_done(&l);
@@ -374,23 +382,30 @@ static enum rc look_at_directory(struct config_source *c, bool is_tick, struct e
     uint8_t after[32];
     struct err unused = ERR_INIT;
     bool walked = project_walk_fingerprint(c->location, c->fresh_seen, &unused) == RC_OK;
-    if (is_tick && walked && c->has_seen && !c->has_refused &&
-        memcmp(c->fresh_seen, c->seen, 32) == 0)
+    if (is_tick && walked && c->has_refused && memcmp(c->fresh_seen, c->refused, 32) == 0)
+        return repeat_refusal(c, ret, err);
+    if (is_tick && walked && c->has_seen && !c->failed && memcmp(c->fresh_seen, c->seen, 32) == 0)
         return RC_OK;
     enum rc rc = RC_OK;
     for (int i = 0; i <= LIMIT_RESTARTS; i++) {
         rc = project_load(c->location, findings, &ret->project, err);
         bool moved = walked && project_walk_fingerprint(c->location, after, &unused) == RC_OK &&
                      memcmp(after, c->fresh_seen, 32) != 0;
-        if (!moved || i == LIMIT_RESTARTS)
+        if (!moved)
             break;
         errlist_done(findings);
         project_free(TAKE(ret->project));
         memcpy(c->fresh_seen, after, 32);
+        rc = err_set_code(
+            err, RC_CONFLICT, "changing",
+            "the project changed %d times while it was read; the next look tries again", i + 1);
     }
-    c->has_refused = rc != RC_OK;
-    if (rc != RC_OK)
+    c->failed = rc != RC_OK;
+    c->has_refused = false;
+    if (rc != RC_OK) {
+        refuse(c, c->fresh_seen, rc, err);
         return rc;
+    }
     memcpy(c->fresh_fingerprint, ret->project->fingerprint, 32);
     if (c->has_seen && memcmp(c->fresh_fingerprint, c->fingerprint, 32) == 0) {
         memcpy(c->seen, c->fresh_seen, 32);

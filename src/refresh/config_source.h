@@ -26,9 +26,9 @@ bool config_source_serves_copy(const struct config_source *c);
 
 struct config_news {
     struct project *project; /* owned; NULL: nothing changed */
+    bool is_repeat;          /* of an error: nothing moved since it was told in full */
     char revision[17];       /* of the project, or of what is applied */
-    const char
-        *copy_because; /* boot: the kept copy serves because of this error class; else NULL */
+    const char *copy_because; /* boot: of which error class the kept copy serves; else NULL */
 };
 
 /* The first look, with tries for transient trouble. Findings are the project's. RC_INVALID: it, or

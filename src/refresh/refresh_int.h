@@ -83,6 +83,7 @@ struct refresh {
     const char *copy_because; /* literal, NULL: the project did not come from the kept copy */
     const char *sync_result;  /* literal */
     char sync_error[64];
+    char sync_text[ERR_MESSAGE_BYTES]; /* of that error */
     uint32_t sync_told; /* checksum of the message that the last event about an error had */
     int64_t sync_checked_us, sync_applied_us;
     uint64_t n_temporary;

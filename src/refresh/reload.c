@@ -104,18 +104,29 @@ static void apply_locked(struct refresh *r, struct project_ref *fresh)
     publish_locked(r);
 }
 
-/* Classes only: a place, a bucket or a key, is nobody's business who reads diagnostics or events.
- */
-static void note_error_locked(struct refresh *r, const char *class, const char *message)
+/* A look that failed. @text goes to diagnostics' readers and events: a class, or a project's
+ * findings, never a place. @detail goes to the log. */
+struct refusal {
+    const char *class; /* literal */
+    char text[ERR_MESSAGE_BYTES];
+    const char *detail;
+    bool is_tick;
+};
+
+/* The same again at the next tick is no news. */
+static void note_error_locked(struct refresh *r, const struct refusal *f)
 {
-    uint32_t told = crc32c(0, message, strlen(message));
-    bool is_news = strcmp(r->sync_result, "error") != 0 || told != r->sync_told;
+    bool is_news =
+        !f->is_tick || strcmp(r->sync_error, f->class) != 0 || strcmp(r->sync_text, f->text) != 0;
     r->sync_result = "error";
-    r->sync_told = told;
-    (void)snprintf(r->sync_error, sizeof r->sync_error, "%s", class);
+    (void)snprintf(r->sync_error, sizeof r->sync_error, "%s", f->class);
+    (void)snprintf(r->sync_text, sizeof r->sync_text, "%s", f->text);
     r->sync_checked_us = wall_us();
-    if (is_news) /* every look at a refused revision finds the same: said once */
-        events_add(EVENT_RELOAD, NULL, NULL, 0, "the project was not reloaded: %s", message);
+    if (!is_news)
+        return;
+    log_event(LOG_WARN, "reload", "the project was not reloaded; the running one serves on",
+              LF_STR("class", f->class), LF_STR("error", f->detail));
+    events_add(EVENT_RELOAD, NULL, NULL, 0, "the project was not reloaded: %s", f->text);
 }
 
 void note_copy_locked(struct refresh *r)
@@ -196,32 +207,31 @@ static void note_unchanged_locked(struct refresh *r)
     r->sync_result = "unchanged";
 }
 
-/* What may be said of a look that failed, in @text: a project's findings in full, a place never. */
-static void tell_failure(const struct refresh *r, enum rc rc, const struct err *err,
-                         const struct errlist *findings, char *text, size_t n)
+static void describe_refusal(const struct refresh *r, enum rc rc, const struct err *err,
+                             const struct errlist *findings, bool is_repeat, struct refusal *ret)
 {
-    const char *class = config_error_class(rc, err);
     bool is_bucket = config_source_is_bucket(r->options.config);
-    (void)snprintf(text, n, is_bucket ? "the project's bucket: %s" : "%s",
-                   is_bucket ? class : err->message);
-    if (rc == RC_INVALID)
-        describe(findings, text, n);
-    if (is_bucket)
-        log_event(LOG_WARN, "config", "the project cannot be taken from its bucket",
-                  LF_STR("class", class), LF_STR("error", err->message));
+    ret->class = config_error_class(rc, err);
+    (void)snprintf(ret->text, sizeof ret->text, is_bucket ? "the project's bucket: %s" : "%s",
+                   is_bucket ? ret->class : err->message);
+    if (is_repeat)
+        memcpy(ret->text, r->sync_text, sizeof ret->text); /* written under reload_lock only */
+    else if (rc == RC_INVALID)
+        describe(findings, ret->text, sizeof ret->text);
+    ret->detail = is_bucket ? err->message : ret->text;
 }
 
 /* Under reload_lock. True: applied, and to be recorded as that without the lock. */
-static bool take_news(struct refresh *r, enum rc *rc, struct config_news *news, const char *class,
-                      const char *text, struct err *err)
+static bool take_news(struct refresh *r, enum rc *rc, struct config_news *news,
+                      const struct refusal *refusal, struct err *err)
 {
     LOCKED(&r->lock);
     if (!r->is_started || r->stopping) {
         project_free(TAKE(news->project));
         *rc = err_set(err, RC_UNAVAILABLE, r->stopping ? "shutting down" : "starting");
     } else if (*rc != RC_OK) {
-        note_error_locked(r, class, text);
-        *rc = err_set(err, *rc, "%s", text);
+        note_error_locked(r, refusal);
+        *rc = err_set(err, *rc, "%s", refusal->text);
     } else if (news->project) {
         apply_news_locked(r, news);
         return true;
@@ -237,13 +247,13 @@ static enum rc reload(struct refresh *r, bool is_tick, enum reload_result *ret,
     struct errlist findings = ERRLIST_INIT;
     struct config_news news;
     struct err problem = ERR_INIT;
-    char text[ERR_MESSAGE_BYTES] = "";
+    struct refusal refusal = {.is_tick = is_tick};
     LOCKED(&r->reload_lock);
     enum rc rc = config_source_look(r->options.config, is_tick, &r->sync_cancelled, &findings,
                                     &news, &problem);
     if (rc != RC_OK)
-        tell_failure(r, rc, &problem, &findings, text, sizeof text);
-    bool applied = take_news(r, &rc, &news, config_error_class(rc, &problem), text, err);
+        describe_refusal(r, rc, &problem, &findings, news.is_repeat, &refusal);
+    bool applied = take_news(r, &rc, &news, &refusal, err);
     if (applied)
         config_source_applied(r->options.config, is_read_from, r);
     *ret = applied ? RELOAD_APPLIED : RELOAD_UNCHANGED;
@@ -273,9 +283,7 @@ static void sync_once(struct refresh *r, bool asked)
     enum reload_result result;
     char revision[17];
     struct err err = ERR_INIT;
-    if (reload(r, !asked, &result, revision, &err) != RC_OK)
-        log_event(LOG_WARN, "reload", "the project was not reloaded; the running one serves on",
-                  LF_STR("error", err.message));
+    IGNORE(reload(r, !asked, &result, revision, &err)); /* it has told what went wrong */
     if (asked)
         refresh_check_all(r);
     else if (r->options.config_sync_interval_s > 0)

@@ -330,6 +330,8 @@ def test_a_refused_revision_is_not_fetched_again_until_it_changes(gcs, serve):
     gets, lists = gcs.count("get"), gcs.count("list")
     wait_for(lambda: gcs.count("list") >= lists + 2, "looks")
     assert gcs.count("get") == gets and sync_of(server)["error"] == "invalid"
+    events = server.admin("/events", token=ADMIN_TOKEN).json["events"]
+    assert len([e for e in events if "was not reloaded" in e["message"]]) == 1, "told once"
     gcs.put("cfg", "p/endpoints/kv.yml", tree()["endpoints/kv.yml"])
     wait_for(lambda: sync_of(server)["result"] == "unchanged", "the way back")
 
