@@ -250,3 +250,16 @@ char *path_join(const char *a, const char *b)
     size_t n = strlen(a);
     return x_printf("%s%s%s", a, n > 0 && a[n - 1] == '/' ? "" : "/", b);
 }
+
+bool path_stays_inside(const char *path)
+{
+    if (*path == '/' || *path == 0)
+        return false;
+    for (const char *p = path; *p;) {
+        size_t n = strcspn(p, "/");
+        if (n == 2 && p[0] == '.' && p[1] == '.')
+            return false;
+        p += n + (p[n] == '/');
+    }
+    return true;
+}

@@ -25,14 +25,16 @@ MUST_CHECK enum rc io_fsync(int fd, const char *name, struct err *err);
 MUST_CHECK enum rc io_fsync_dir(const char *path, struct err *err);
 MUST_CHECK enum rc io_rename(const char *from, const char *to, struct err *err);
 MUST_CHECK enum rc io_mkdir_all(const char *path, mode_t mode, struct err *err);
-/* Whole file into @ret (its limit applies: RC_LIMIT). Missing is RC_NOT_FOUND. Regular files only. */
+/* Whole file into @ret (its limit applies: RC_LIMIT). Missing is RC_NOT_FOUND. Regular files only.
+ */
 MUST_CHECK enum rc io_read_file(const char *path, struct buf *ret, struct err *err);
 /* Durable replacement: temporary file beside it, fsync, rename, fsync of the directory. */
 MUST_CHECK enum rc io_write_file(const char *path, const void *p, size_t n, mode_t mode,
                                  struct err *err);
-/* The same for @text with a checksum after it (appended to @text), and its reading back: RC_CORRUPT when
- * a bit has changed. */
-MUST_CHECK enum rc io_write_checked(const char *path, struct buf *text, mode_t mode, struct err *err);
+/* The same for @text with a checksum after it (appended to @text), and its reading back: RC_CORRUPT
+ * when a bit has changed. */
+MUST_CHECK enum rc io_write_checked(const char *path, struct buf *text, mode_t mode,
+                                    struct err *err);
 MUST_CHECK enum rc io_read_checked(const char *path, struct buf *ret, struct err *err);
 MUST_CHECK enum rc io_stat(const char *path, struct stat *ret, struct err *err);
 /* Removes a tree without following symbolic links; a missing one is fine. */
@@ -47,6 +49,8 @@ MUST_CHECK enum rc io_sha256_file(const char *path, uint8_t ret_digest[32], uint
                                   struct err *err);
 /* Absolute, symbolic links and dots resolved; owned. NULL and errno when it can not be reached. */
 char *path_real(const char *path);
+/* Relative, not empty, and without a `..` step: by its text it can not leave where it starts. */
+bool path_stays_inside(const char *path);
 char *path_join(const char *a, const char *b); /* owned; one slash between; absolute b wins */
 
 #endif

@@ -1,26 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* offloader validate: the whole project, exactly as the server checks it, and its static manifests. */
+/* offloader validate: the whole project, exactly as the server checks it, and its static manifests.
+ */
 #include <stdio.h>
 
-#include "base/mem.h"
 #include "base/io.h"
+#include "base/mem.h"
 #include "cli/check.h"
 #include "cli/cli.h"
 #include "cli/findings.h"
 #include "project/project.h"
 
-/* A static manifest that does not exist yet is a producer that has not published yet. */
+/* Manifests on this machine; one that does not exist yet has a producer that has not published yet.
+ */
 static enum rc check_datasets(const struct project *p, struct errlist *findings, struct err *err)
 {
     for (size_t i = 0; i < p->n_datasets; i++) {
         const struct dataset *d = &p->datasets[i];
-        if (d->source.kind != SOURCE_STATIC_MANIFEST)
+        bool is_static = d->source.kind == SOURCE_STATIC_MANIFEST;
+        if (!is_static && (d->source.kind != SOURCE_MANIFEST || *d->source.manifest != '/'))
             continue;
         AUTO(mem_free_auto) char *path = path_join(p->root, d->source.manifest);
-        enum rc rc = check_manifest(path, p->root, d, d->source.manifest, findings, err);
+        enum rc rc =
+            check_manifest(path, is_static ? p->root : NULL, d, d->source.manifest, findings, err);
         if (rc == RC_NOT_FOUND)
             errlist_add(findings, FINDING_WARNING, d->source.manifest, 0, 0, "", "missing_file",
-                        "publish a snapshot before serving", "dataset `%s` has no manifest yet", d->id);
+                        "publish a snapshot before serving", "dataset `%s` has no manifest yet",
+                        d->id);
         else if (rc != RC_OK)
             return rc;
     }
@@ -36,20 +41,23 @@ static int run(const struct command *c)
     enum rc rc = project_load(flag_text("config"), &findings, &p, &err);
     if (rc == RC_OK)
         rc = check_datasets(p, &findings, &err);
-    bool is_valid = rc == RC_OK && findings.n_errors == 0 &&
-                    (!flag_given("strict") || findings.n_items == 0);
-    errlist_sort(&findings);
+    bool is_valid =
+        rc == RC_OK && findings.n_errors == 0 && (!flag_given("strict") || findings.n_items == 0);
     if (rc != RC_OK && rc != RC_INVALID)
-        fprintf(stderr, "offloader validate: %s\n", err.message);
+        errlist_add(&findings, FINDING_ERROR, flag_text("config"), 0, 0, "",
+                    rc == RC_NOT_FOUND ? "missing_file" : "unreadable_file", NULL, "%s",
+                    err.message);
+    errlist_sort(&findings);
     if (flag_given("json")) {
         findings_print_json(&findings);
     } else {
         findings_print(&findings);
         if (is_valid)
-            printf("ok: %zu dataset(s), %zu endpoint(s), %zu key(s)\n", p->n_datasets, p->n_endpoints,
-                   p->n_keys);
+            printf("ok: %zu dataset(s), %zu endpoint(s), %zu key(s)\n", p->n_datasets,
+                   p->n_endpoints, p->n_keys);
         else
-            printf("%zu error(s), %zu warning(s)\n", findings.n_errors, findings.n_items - findings.n_errors);
+            printf("%zu error(s), %zu warning(s)\n", findings.n_errors,
+                   findings.n_items - findings.n_errors);
     }
     project_free(p);
     errlist_done(&findings);

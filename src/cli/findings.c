@@ -6,20 +6,41 @@
 
 #include "markup/markup.h"
 
+/* Text of a file on a terminal: control characters are shown, not obeyed. */
+static void print_text(const char *text)
+{
+    for (; *text; text++) {
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            printf("\\x%02x", (unsigned char)*text);
+        else
+            putchar(*text);
+    }
+}
+
 void findings_print(const struct errlist *findings)
 {
     for (size_t i = 0; i < findings->n_items; i++) {
         const struct finding *f = &findings->items[i];
-        printf("%s:", f->file);
+        print_text(f->file);
+        putchar(':');
         if (f->line)
             printf("%d:%d:", f->line, f->column);
-        if (*f->path)
-            printf(" %s:", f->path);
-        printf(" %s: %s%s", f->code, f->severity == FINDING_WARNING ? "warning: " : "", f->message);
-        if (f->hint)
-            printf(" (%s)", f->hint);
-        printf("\n");
+        putchar(' ');
+        if (*f->path) {
+            print_text(f->path);
+            printf(": ");
+        }
+        printf("%s: %s", f->code, f->severity == FINDING_WARNING ? "warning: " : "");
+        print_text(f->message);
+        if (f->hint) {
+            printf(" (");
+            print_text(f->hint);
+            putchar(')');
+        }
+        putchar('\n');
     }
+    if (findings->truncated)
+        printf("only the first %d findings are shown\n", LIMIT_FINDINGS);
 }
 
 static void put_finding(struct json_writer *w, const struct finding *f)
@@ -63,6 +84,8 @@ void findings_print_json(const struct errlist *findings)
     jw_uint(&w, findings->n_errors);
     jw_key(&w, "warnings");
     jw_uint(&w, findings->n_items - findings->n_errors);
+    jw_key(&w, "truncated");
+    jw_bool(&w, findings->truncated);
     jw_key(&w, "findings");
     jw_open(&w, '[');
     for (size_t i = 0; i < findings->n_items; i++)

@@ -2,6 +2,7 @@
 /* One row a variable: name, how it is read, where it goes, its limits and its default. */
 #include "daemon/settings.h"
 
+#include <arpa/inet.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,7 +12,20 @@
 #include "base/mem.h"
 #include "base/thread.h"
 
-enum kind { TEXT, INTEGER, SIZE, SWITCH, PORT, LEVEL, FORMAT, ACCESS, ENGINE, ELSEWHERE };
+enum kind {
+    TEXT,
+    INTEGER,
+    SIZE,
+    SWITCH,
+    PORT,
+    ADDRESS,
+    ORIGINS,
+    LABEL,
+    LEVEL,
+    FORMAT,
+    ACCESS,
+    ENGINE
+};
 
 struct variable {
     const char *name;
@@ -33,8 +47,8 @@ static const struct variable variables[] = {
      "disposable: snapshots ready to serve"},
     {"OFFLOADER_API_PORT", PORT, AT(api_port), 0, 65535, "4000", "port of the API"},
     {"OFFLOADER_ADMIN_PORT", PORT, AT(admin_port), 0, 65535, "4001", "port of the operators"},
-    {"OFFLOADER_BIND", TEXT, AT(bind), 0, 0, "0.0.0.0", "address the API port binds to"},
-    {"OFFLOADER_ADMIN_BIND", TEXT, AT(admin_bind), 0, 0, "127.0.0.1",
+    {"OFFLOADER_BIND", ADDRESS, AT(bind), 0, 0, "0.0.0.0", "address the API port binds to"},
+    {"OFFLOADER_ADMIN_BIND", ADDRESS, AT(admin_bind), 0, 0, "127.0.0.1",
      "address the admin port binds to"},
     {"OFFLOADER_ADMIN_TOKEN", TEXT, AT(admin_token), 0, 0, NULL,
      "at least 16 bytes; without it guarded routes refuse"},
@@ -48,7 +62,7 @@ static const struct variable variables[] = {
      "seconds between looks at static manifests; 0: off"},
     {"OFFLOADER_REFRESH_CONCURRENCY", INTEGER, AT(refresh_concurrency), 1, 64, "2",
      "snapshots that are built at once"},
-    {"OFFLOADER_CORS_ORIGINS", TEXT, AT(cors_origins), 0, 0, NULL,
+    {"OFFLOADER_CORS_ORIGINS", ORIGINS, AT(cors_origins), 0, 0, NULL,
      "*, or a comma-separated list of origins"},
     {"OFFLOADER_ENGINE", ENGINE, AT(engine_is_duckdb), 0, 0, "auto",
      "auto, or duckdb for comparison"},
@@ -87,7 +101,7 @@ static const struct variable variables[] = {
      "an idle connection is closed after"},
     {"OFFLOADER_DRAIN_SECONDS", INTEGER, AT(drain_seconds), 0, 86400, "15",
      "longest drain after SIGTERM"},
-    {"OFFLOADER_RELEASE_ID", TEXT, AT(release), 0, 0, NULL, "name of this deployed revision"},
+    {"OFFLOADER_RELEASE_ID", LABEL, AT(release), 0, 0, NULL, "name of this deployed revision"},
     {"OFFLOADER_IDEMPOTENCY_TTL_HOURS", INTEGER, AT(idempotency_ttl_hours), 1, 8760, "48",
      "how long answers of actions are kept"},
 };
@@ -170,6 +184,59 @@ static void read_word(const struct variable *v, const char *value, struct settin
         read_access_log(v, value, s, findings);
 }
 
+static bool is_address(const char *value)
+{
+    struct in6_addr address;
+    return inet_pton(AF_INET, value, &address) == 1 || inet_pton(AF_INET6, value, &address) == 1;
+}
+
+/* `scheme://host` or `scheme://host:port`, as a browser sends it: no path, no space. */
+static bool is_origin(struct str s)
+{
+    const char *colon = s.n ? memmem(s.p, s.n, "://", 3) : NULL;
+    size_t from = colon ? (size_t)(colon - s.p) + 3 : 0;
+    if (!colon || colon == s.p || from == s.n)
+        return false;
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] <= ' ' || s.p[i] >= 0x7f || (i >= from && s.p[i] == '/'))
+            return false;
+    return true;
+}
+
+static bool are_origins(const char *value)
+{
+    if (strcmp(value, "*") == 0)
+        return true;
+    for (const char *p = value; *p;) {
+        size_t n = strcspn(p, ",");
+        if (!is_origin(str_trim((struct str){p, n})))
+            return false;
+        p += n + (p[n] == ',');
+    }
+    return true;
+}
+
+/* It stands in a header and in labels of metrics. */
+static bool is_label(const char *value)
+{
+    size_t n =
+        strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:@+/-");
+    return value[n] == 0 && n <= 200;
+}
+
+static void read_text(const struct variable *v, const char *value, const char **ret,
+                      struct errlist *findings)
+{
+    *ret = value;
+    if (v->kind == ADDRESS && !is_address(value))
+        bad(findings, v->name, "must be an IP address such as 127.0.0.1, 0.0.0.0 or ::");
+    else if (v->kind == ORIGINS && !are_origins(value))
+        bad(findings, v->name,
+            "must be * or a comma-separated list such as https://app.example.com");
+    else if (v->kind == LABEL && !is_label(value))
+        bad(findings, v->name, "must be at most 200 letters, digits and . _ : @ + / -");
+}
+
 static void read_one(const struct variable *v, const char *value, struct settings *s,
                      struct errlist *findings)
 {
@@ -178,7 +245,10 @@ static void read_one(const struct variable *v, const char *value, struct setting
     uint64_t size = 0;
     switch (v->kind) {
     case TEXT:
-        *(const char **)(void *)field = value;
+    case ADDRESS:
+    case ORIGINS:
+    case LABEL:
+        read_text(v, value, (const char **)(void *)field, findings);
         return;
     case INTEGER:
     case PORT:
@@ -198,8 +268,6 @@ static void read_one(const struct variable *v, const char *value, struct setting
     case ACCESS:
     case ENGINE:
         read_word(v, value, s, findings);
-        return;
-    case ELSEWHERE:
         return;
     }
 }
@@ -244,6 +312,8 @@ static void check_required(const struct settings *s, struct errlist *findings)
         bad(findings, "OFFLOADER_SECRET_KEY_BASE", "must have at least 32 bytes");
     if (s->admin_token && *s->admin_token && strlen(s->admin_token) < 16)
         bad(findings, "OFFLOADER_ADMIN_TOKEN", "must have at least 16 bytes");
+    if (s->api_port && s->api_port == s->admin_port)
+        bad(findings, "OFFLOADER_ADMIN_PORT", "must differ from OFFLOADER_API_PORT");
 }
 
 static void check_unknown(char *const *environment, struct errlist *findings)

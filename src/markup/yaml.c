@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libfyaml's events into a tree of nodes. The parser keeps a stack of open collections, so depth is a
- * counter and not the C stack. Anchors, aliases, tags, directives and a second document are refused:
- * a project file needs none of them, and each is a way to hide something from a reader.
+ * libfyaml's events into a tree of nodes. The parser keeps a stack of open collections, so depth is
+ * a counter and not the C stack. Anchors, aliases, tags, directives and a second document are
+ * refused: a project file needs none of them, and each is a way to hide something from a reader.
  */
 #include <libfyaml.h>
 #include <math.h>
@@ -117,7 +117,8 @@ static void resolve_plain(struct node *n)
         n->kind = NODE_DOUBLE;
         n->number = (double)NAN;
     } else {
-        struct str unsigned_part = s.p[0] == '-' || s.p[0] == '+' ? (struct str){s.p + 1, s.n - 1} : s;
+        struct str unsigned_part =
+            s.p[0] == '-' || s.p[0] == '+' ? (struct str){s.p + 1, s.n - 1} : s;
         if (is_one_of(unsigned_part, ".inf", ".Inf", ".INF")) {
             n->kind = NODE_DOUBLE;
             n->number = s.p[0] == '-' ? -(double)INFINITY : (double)INFINITY;
@@ -279,12 +280,28 @@ static void report_syntax(struct builder *b, struct fy_diag *diag)
                 first && first->msg ? first->msg : "the file is not valid YAML");
 }
 
+/* The first byte that ends no character: characters are counted, as the parser does. */
+static struct fy_mark bad_utf8_at(struct str text)
+{
+    struct fy_mark at = {0};
+    for (size_t i = 0, n = 1; i < text.n; i += n) {
+        for (n = 1; n <= 4 && i + n <= text.n && !utf8_valid((struct str){text.p + i, n}); n++)
+            continue;
+        if (n > 4 || i + n > text.n)
+            break;
+        at.column = text.p[i] == '\n' ? 0 : at.column + 1;
+        at.line += text.p[i] == '\n';
+    }
+    return at;
+}
+
 struct node *yaml_parse(struct str text, const char *file, struct arena *arena,
                         struct errlist *findings)
 {
     struct builder b = {.arena = arena, .findings = findings, .file = file};
     if (!utf8_valid(text)) {
-        refuse(&b, NULL, "the file is not valid UTF-8");
+        struct fy_mark at = bad_utf8_at(text);
+        refuse(&b, &at, "the file is not valid UTF-8");
         return NULL;
     }
     struct fy_diag_cfg diag_cfg;
@@ -313,6 +330,6 @@ struct node *yaml_parse(struct str text, const char *file, struct arena *arena,
         return NULL;
     if (!b.root)
         return add_node(&(struct builder){.arena = arena, .findings = findings, .file = file},
-                        NODE_NULL, NULL);
+                        NODE_NULL, &(struct fy_mark){0});
     return b.root;
 }

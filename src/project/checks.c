@@ -21,7 +21,7 @@ static size_t columns_read(struct reader *r, const struct node *list, const char
     *ret = read_take(r, list->n_children, sizeof **ret);
     for (const struct node *item = list->first; item; item = item->next, i++) {
         const char *at = read_path(r, "%s[%zu]", path, i);
-        if (item->kind != NODE_STRING) {
+        if (item->kind == NODE_LIST || item->kind == NODE_MAP) {
             read_finding(r, item, at, "invalid_type", NULL, "must be a column name");
             continue;
         }
@@ -47,7 +47,8 @@ static void unique_read(struct reader *r, const struct node *list, const struct 
             read_finding(r, item, path, "missing", NULL, "at least one column is required");
         for (size_t j = 0; j < set.n_columns; j++)
             if (schema->columns[set.columns[j]].type == TYPE_JSON)
-                read_finding(r, item, path, "type_mismatch", NULL, "a JSON column cannot be unique");
+                read_finding(r, item, path, "type_mismatch", NULL,
+                             "a JSON column cannot be unique");
         if (set.n_columns)
             c->unique[c->n_unique++] = set;
     }
@@ -91,8 +92,8 @@ void checks_read(struct reader *r, const struct node *n, const struct schema *sc
                  struct checks *c)
 {
     static const char *const known[] = {
-        "min_rows", "max_row_drop_ratio", "max_row_growth_ratio", "not_null",
-        "unique",   "max_null_ratio",     "min_tenant_ratio",     "max_age_minutes", NULL};
+        "min_rows",       "max_row_drop_ratio", "max_row_growth_ratio", "not_null", "unique",
+        "max_null_ratio", "min_tenant_ratio",   "max_age_minutes",      NULL};
     int64_t integer = 0;
     const struct node *item;
     if (!read_map(r, n, "checks", known))
@@ -112,7 +113,8 @@ void checks_read(struct reader *r, const struct node *n, const struct schema *sc
                          "invalid_value", NULL, "must be greater than 0");
     }
     c->has_max_row_drop = ratio_read(r, n, "max_row_drop_ratio", true, &c->max_row_drop_ratio);
-    c->has_max_row_growth = ratio_read(r, n, "max_row_growth_ratio", false, &c->max_row_growth_ratio);
+    c->has_max_row_growth =
+        ratio_read(r, n, "max_row_growth_ratio", false, &c->max_row_growth_ratio);
     c->has_min_tenant_ratio = ratio_read(r, n, "min_tenant_ratio", true, &c->min_tenant_ratio);
     if ((item = read_get(r, n, "checks", "not_null", false)) != NULL)
         c->n_not_null = columns_read(r, item, "checks.not_null", schema, &c->not_null);

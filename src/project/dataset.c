@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* datasets/<file>.yml: the table contract, where its snapshots come from, and their quality gates. */
+/* datasets/<file>.yml: the table contract, where its snapshots come from, and their quality gates.
+ */
+#include "base/io.h"
 #include "project/read.h"
 
 static void schema_read(struct reader *r, const struct node *root, struct dataset *d)
@@ -59,27 +61,14 @@ static void tenant_read(struct reader *r, const struct node *root, struct datase
         return;
     d->tenant_column = schema_find(&d->schema, str_from(name));
     if (d->tenant_column < 0) {
-        read_finding(r, n, "tenant_column", "unknown_column", NULL, "`%s` is not in the schema", name);
+        read_finding(r, n, "tenant_column", "unknown_column", NULL, "`%s` is not in the schema",
+                     name);
         return;
     }
     enum column_type type = d->schema.columns[d->tenant_column].type;
     if (type != TYPE_VARCHAR && type != TYPE_INTEGER && type != TYPE_BIGINT)
         read_finding(r, n, "tenant_column", "type_mismatch", NULL,
                      "must be VARCHAR, INTEGER or BIGINT, not %s", column_type_name(type));
-}
-
-/* Relative, without a step out of the project. */
-static bool is_inside(const char *path)
-{
-    if (*path == '/' || *path == 0)
-        return false;
-    for (const char *p = path; *p;) {
-        size_t n = strcspn(p, "/");
-        if (n == 2 && p[0] == '.' && p[1] == '.')
-            return false;
-        p += n + (p[n] == '/');
-    }
-    return true;
 }
 
 static bool is_bucket_name(struct str s)
@@ -145,8 +134,8 @@ static void source_read(struct reader *r, const struct node *root, struct source
 {
     static const char *const known[] = {"type", "bucket", "prefix", "store", "interval_seconds",
                                         "url",  "allow",  NULL};
-    static const char *const known_databricks[] = {"type",             "bucket", "prefix", "store",
-                                                   "interval_seconds", "allow",  NULL};
+    static const char *const known_databricks[] = {
+        "type", "bucket", "prefix", "store", "interval_seconds", "allow", NULL};
     static const char *const known_manifest[] = {"type", "url", "interval_seconds", "allow", NULL};
     static const char *const types[] = {"databricks", "manifest", NULL};
     const struct node *n = node_get(root, "source");
@@ -155,7 +144,10 @@ static void source_read(struct reader *r, const struct node *root, struct source
         return;
     }
     int type = read_word(r, n, "source", "type", true, types, -1);
-    (void)read_map(r, n, "source", type == 0 ? known_databricks : type == 1 ? known_manifest : known);
+    (void)read_map(r, n, "source",
+                   type == 0   ? known_databricks
+                   : type == 1 ? known_manifest
+                               : known);
     s->interval_seconds = 300;
     if (type == 0)
         databricks_read(r, n, s);
@@ -188,7 +180,7 @@ static void origin_read(struct reader *r, const struct node *root, struct datase
     }
     d->source.kind = SOURCE_STATIC_MANIFEST;
     d->source.manifest = read_string(r, root, "", "manifest", true);
-    if (d->source.manifest && !is_inside(d->source.manifest))
+    if (d->source.manifest && !path_stays_inside(d->source.manifest))
         read_finding(r, manifest, "manifest", "unsafe_path", NULL,
                      "must be a relative path inside the project");
 }
@@ -208,4 +200,7 @@ void dataset_read(struct reader *r, const struct node *root, struct dataset *d)
     const struct node *checks = read_get(r, root, "", "checks", false);
     if (checks)
         checks_read(r, checks, &d->schema, &d->checks);
+    if (d->checks.has_min_tenant_ratio && !node_get(root, "tenant_column"))
+        read_finding(r, node_get(checks, "min_tenant_ratio"), "checks.min_tenant_ratio",
+                     "invalid_value", NULL, "counts tenants, and the dataset has no tenant_column");
 }

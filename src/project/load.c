@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reads the files of a project in an order that lets each check against what stands before it:
- * offloader.yml, datasets, endpoints, keys. Every file's findings are collected; nothing stops at the
- * first one.
+ * offloader.yml, datasets, endpoints, keys. Every file's findings are collected; nothing stops at
+ * the first one.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -20,11 +20,12 @@ struct loader {
     struct sha256_stream *version;
     char *datasets_dir, *endpoints_dir, *keys;
     bool has_datasets_dir, has_endpoints_dir;
+    struct node datasets_at, endpoints_at, auth_at; /* line and column; their tree is gone */
 };
 
-/* Reads and parses @path, shown as @shown. NULL after a finding. */
+/* Reads and parses @path, shown as @shown and called @name in the version. NULL after a finding. */
 static const struct node *parse_file(struct loader *l, const char *path, const char *shown,
-                                     size_t limit_bytes)
+                                     const char *name, size_t limit_bytes)
 {
     struct err err = ERR_INIT;
     struct node at = {.line = 0};
@@ -41,22 +42,16 @@ static const struct node *parse_file(struct loader *l, const char *path, const c
                      NULL, "%s", rc == RC_NOT_FOUND ? "the file does not exist" : err.message);
         return NULL;
     }
-    sha256_add(l->version, shown, strlen(shown) + 1);
+    sha256_add(l->version, name, strlen(name) + 1);
     sha256_add(l->version, l->text.p, l->text.n);
     return yaml_parse((struct str){l->text.p, l->text.n}, l->r.file, &l->trees, l->r.findings);
 }
 
-static bool is_relative_inside(const char *path)
+/* Where @key stands, else the first line: for findings after the tree is gone. */
+static struct node place_of(const struct node *root, const char *key)
 {
-    if (*path == '/' || *path == 0)
-        return false;
-    for (const char *p = path; *p;) {
-        size_t n = strcspn(p, "/");
-        if (n == 2 && p[0] == '.' && p[1] == '.')
-            return false;
-        p += n + (p[n] == '/');
-    }
-    return true;
+    const struct node *n = node_get(root, key);
+    return (struct node){.line = n ? n->line : 1, .column = n ? n->column : 1};
 }
 
 static char *directory_read(struct loader *l, const struct node *root, const char *key,
@@ -64,7 +59,7 @@ static char *directory_read(struct loader *l, const struct node *root, const cha
 {
     char *path = read_string(&l->r, root, "", key, false);
     *ret_given = path != NULL;
-    if (path && !is_relative_inside(path)) {
+    if (path && !path_stays_inside(path)) {
         read_finding(&l->r, node_get(root, key), key, "unsafe_path", NULL,
                      "must be a relative path inside the project");
         path = NULL;
@@ -74,8 +69,8 @@ static char *directory_read(struct loader *l, const struct node *root, const cha
 
 static void project_file_read(struct loader *l, const struct node *root)
 {
-    static const char *const known[] = {"version", "datasets_dir",      "endpoints_dir", "keys",
-                                        "auth",    "object_store_mode", NULL};
+    static const char *const known[] = {
+        "version", "datasets_dir", "endpoints_dir", "keys", "auth", "object_store_mode", NULL};
     static const char *const auths[] = {"required", "none", NULL};
     struct reader *r = &l->r;
     int64_t version = 1;
@@ -86,8 +81,11 @@ static void project_file_read(struct loader *l, const struct node *root)
     (void)snprintf(l->p->config_version, sizeof l->p->config_version, "%lld", (long long)version);
     l->datasets_dir = directory_read(l, root, "datasets_dir", "datasets", &l->has_datasets_dir);
     l->endpoints_dir = directory_read(l, root, "endpoints_dir", "endpoints", &l->has_endpoints_dir);
+    l->datasets_at = place_of(root, "datasets_dir");
+    l->endpoints_at = place_of(root, "endpoints_dir");
+    l->auth_at = place_of(root, "auth");
     l->keys = read_string(r, root, "", "keys", false);
-    if (l->keys && *l->keys != '/' && !is_relative_inside(l->keys)) {
+    if (l->keys && *l->keys != '/' && !path_stays_inside(l->keys)) {
         read_finding(r, node_get(root, "keys"), "keys", "unsafe_path", NULL,
                      "must be inside the project, or an absolute path");
         l->keys = NULL;
@@ -117,7 +115,7 @@ static void file_list_done(struct file_list *f)
 
 /* YAML files of a directory of the project, sorted; a missing default directory is an empty one. */
 static void list_directory(struct loader *l, const char *directory, bool given, const char *key,
-                           struct file_list *ret)
+                           const struct node *at, struct file_list *ret)
 {
     AUTO(mem_free_auto) char *path = path_join(l->p->root, directory);
     char **names = NULL;
@@ -127,10 +125,10 @@ static void list_directory(struct loader *l, const char *directory, bool given, 
     l->r.file = "offloader.yml";
     if (rc != RC_OK) {
         if (given || rc != RC_NOT_FOUND)
-            read_finding(&l->r, NULL, key, "missing_file", NULL, "the directory `%s` cannot be read",
+            read_finding(&l->r, at, key, "missing_file", NULL, "the directory `%s` cannot be read",
                          directory);
         else
-            read_warning(&l->r, NULL, key, "missing_file", "there is no directory `%s`", directory);
+            read_warning(&l->r, at, key, "missing_file", "there is no directory `%s`", directory);
         return;
     }
     size_t kept = 0;
@@ -142,16 +140,17 @@ static void list_directory(struct loader *l, const char *directory, bool given, 
     }
     *ret = (struct file_list){names, kept};
     if (kept > LIMIT_PROJECT_FILES)
-        read_finding(&l->r, NULL, key, "invalid_value", NULL, "`%s` has more than %d files",
+        read_finding(&l->r, at, key, "invalid_value", NULL, "`%s` has more than %d files",
                      directory, LIMIT_PROJECT_FILES);
 }
 
 static const struct node *parse_in_directory(struct loader *l, const char *directory,
                                              const char *name)
 {
-    const char *shown = read_path(&l->r, "%s%s%s", directory, str_ends(str_from(directory), "/") ? "" : "/", name);
+    const char *shown =
+        read_path(&l->r, "%s%s%s", directory, str_ends(str_from(directory), "/") ? "" : "/", name);
     AUTO(mem_free_auto) char *path = path_join(l->p->root, shown);
-    return parse_file(l, path, shown, LIMIT_YAML_BYTES);
+    return parse_file(l, path, shown, shown, LIMIT_YAML_BYTES);
 }
 
 static void datasets_load(struct loader *l, const struct file_list *files)
@@ -187,10 +186,9 @@ static void endpoints_load(struct loader *l, const struct file_list *files)
         struct endpoint *e = &p->endpoints[p->n_endpoints];
         endpoint_read(&l->r, root, p, e);
         if (e->tenant_scoped && !p->auth_required) {
-            struct node at = {.line = 1, .column = 1};
             const char *file = l->r.file;
             l->r.file = "offloader.yml";
-            read_finding(&l->r, &at, "auth", "public_tenant_endpoint", NULL,
+            read_finding(&l->r, &l->auth_at, "auth", "public_tenant_endpoint", NULL,
                          "auth is none, but endpoint `%s` is tenant-scoped",
                          e->name ? e->name : file);
             l->r.file = file;
@@ -216,15 +214,17 @@ static void keys_load(struct loader *l)
         return;
     AUTO(mem_free_auto) char *path = path_join(l->p->root, l->keys);
     l->p->keys_path = read_copy(&l->r, str_from(path));
-    const char *shown = *l->keys == '/' ? "keys.yml (absolute path)" : l->keys;
-    const struct node *root = parse_file(l, path, shown, LIMIT_KEYS_FILE_BYTES);
+    /* Instances that mount their secrets at different places have the same version. */
+    const char *name = *l->keys == '/' ? "keys.yml" : l->keys;
+    const struct node *root = parse_file(l, path, l->keys, name, LIMIT_KEYS_FILE_BYTES);
     if (root)
         keys_read(&l->r, root, l->p);
 }
 
 static void load_all(struct loader *l, struct file_list *datasets, struct file_list *endpoints)
 {
-    const struct node *root = parse_file(l, l->p->file, "offloader.yml", LIMIT_YAML_BYTES);
+    const struct node *root =
+        parse_file(l, l->p->file, "offloader.yml", "offloader.yml", LIMIT_YAML_BYTES);
     uint8_t digest[32];
     if (!root)
         return;
@@ -235,9 +235,11 @@ static void load_all(struct loader *l, struct file_list *datasets, struct file_l
     project_file_read(l, root);
     if (!l->datasets_dir)
         return;
-    list_directory(l, l->datasets_dir, l->has_datasets_dir, "datasets_dir", datasets);
+    list_directory(l, l->datasets_dir, l->has_datasets_dir, "datasets_dir", &l->datasets_at,
+                   datasets);
     datasets_load(l, datasets);
-    list_directory(l, l->endpoints_dir, l->has_endpoints_dir, "endpoints_dir", endpoints);
+    list_directory(l, l->endpoints_dir, l->has_endpoints_dir, "endpoints_dir", &l->endpoints_at,
+                   endpoints);
     endpoints_load(l, endpoints);
     keys_load(l);
     sha256_finish(TAKE(l->version), digest);
@@ -262,14 +264,15 @@ static enum rc find_root(const char *path, struct project *p, struct reader *r, 
         return err_set_errno(err, RC_IO, errno, "cannot look at '%s'", path);
     p->file = read_copy(r, str_from(resolved));
     char *slash = strrchr(resolved, '/');
-    p->root = read_copy(r, slash == resolved ? STR("/") : (struct str){resolved, (size_t)(slash - resolved)});
+    p->root = read_copy(r, slash == resolved ? STR("/")
+                                             : (struct str){resolved, (size_t)(slash - resolved)});
     return RC_OK;
 }
 
 /* One datasets/<id>.yml by itself. */
 static void load_dataset(struct loader *l, const char *path)
 {
-    const struct node *root = parse_file(l, path, path, LIMIT_YAML_BYTES);
+    const struct node *root = parse_file(l, path, path, path, LIMIT_YAML_BYTES);
     l->p->datasets = read_take(&l->r, 1, sizeof *l->p->datasets);
     if (!root)
         return;
@@ -277,8 +280,8 @@ static void load_dataset(struct loader *l, const char *path)
     l->p->n_datasets = l->p->datasets[0].id != NULL;
 }
 
-static enum rc load(const char *path, bool is_dataset, struct errlist *findings, struct project **ret,
-                    struct err *err)
+static enum rc load(const char *path, bool is_dataset, struct errlist *findings,
+                    struct project **ret, struct err *err)
 {
     struct project *volatile p = x_alloc0(sizeof *p);
     struct loader *l = x_alloc0(sizeof *l);
@@ -318,12 +321,14 @@ static enum rc load(const char *path, bool is_dataset, struct errlist *findings,
     return rc;
 }
 
-enum rc project_load(const char *path, struct errlist *findings, struct project **ret, struct err *err)
+enum rc project_load(const char *path, struct errlist *findings, struct project **ret,
+                     struct err *err)
 {
     return load(path, false, findings, ret, err);
 }
 
-enum rc project_load_dataset(const char *path, struct errlist *findings, struct project **ret, struct err *err)
+enum rc project_load_dataset(const char *path, struct errlist *findings, struct project **ret,
+                             struct err *err)
 {
     return load(path, true, findings, ret, err);
 }

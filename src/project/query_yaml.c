@@ -107,6 +107,25 @@ static void group_item_read(struct reader *r, const struct node *item, const cha
         grouped[output] = true;
 }
 
+/* The item of `select` that makes output @as: items that were refused made none. */
+static size_t select_at(const struct node *query, const char *as)
+{
+    size_t i = 0;
+    for (const struct node *item = node_get(query, "select")->first; item; item = item->next, i++) {
+        const struct node *n = item->kind == NODE_MAP ? node_get(item, "as") : NULL;
+        if (n && str_is(n->text, as))
+            break;
+    }
+    return i;
+}
+
+static void read_ungrouped(struct reader *r, const struct node *query, const char *as)
+{
+    size_t at = select_at(query, as);
+    read_finding(r, node_at(node_get(query, "select"), at), read_path(r, "query.select[%zu]", at),
+                 "ungrouped_column", NULL, "`%s` must be aggregated or stand in `group_by`", as);
+}
+
 /* group_by against the outputs: which must be in it, and in select order. */
 static void group_read(struct reader *r, const struct node *query, struct endpoint *e)
 {
@@ -132,9 +151,7 @@ static void group_read(struct reader *r, const struct node *query, struct endpoi
         if (grouped[j])
             e->group_by[e->n_group_by++] = (int)j;
         else if (e->outputs[j].query.aggregate == AGG_NONE)
-            read_finding(r, node_at(node_get(query, "select"), j),
-                         read_path(r, "query.select[%zu]", j), "ungrouped_column", NULL,
-                         "`%s` must be aggregated or stand in `group_by`", e->outputs[j].as);
+            read_ungrouped(r, query, e->outputs[j].as);
     }
 }
 
@@ -172,7 +189,7 @@ static void filter_check(struct reader *r, const struct node *n, const char *pat
         read_finding(r, at, read_join(r, path, "column"), "type_mismatch", NULL,
                      "a JSON column cannot be filtered");
     else if (f->param >= 0 && has_op && !can_compare(e->params[f->param].type, column->type, f->op))
-        read_finding(r, at, read_join(r, path, "param"), "type_mismatch", NULL,
+        read_finding(r, node_get(n, "param"), read_join(r, path, "param"), "type_mismatch", NULL,
                      "`%s` cannot be compared with the %s column `%s` this way",
                      e->params[f->param].name, column_type_name(column->type), column->name);
 }
@@ -206,9 +223,9 @@ static void filters_read(struct reader *r, const struct node *query, const struc
     size_t i = 0;
     if (!list || !read_list(r, list, "query.filters"))
         return;
-    if (list->n_children >= QUERY_LIMIT_FILTERS) {
-        read_finding(r, list, "query.filters", "invalid_value", NULL, "has %d filters or more",
-                     QUERY_LIMIT_FILTERS);
+    if (list->n_children >= QUERY_LIMIT_FILTERS) { /* one is the tenant's */
+        read_finding(r, list, "query.filters", "invalid_value", NULL, "has more than %d filters",
+                     QUERY_LIMIT_FILTERS - 1);
         return;
     }
     e->filters = read_take(r, list->n_children, sizeof *e->filters);
@@ -279,7 +296,8 @@ static void columns_read(struct reader *r, const struct node *root, const struct
             read_finding(r, item, path, "column_not_selected", NULL, "`%s` is not selected",
                          item->text.p);
         else if (listed[output])
-            read_finding(r, item, path, "duplicate_column", NULL, "`%s` stands twice", item->text.p);
+            read_finding(r, item, path, "duplicate_column", NULL, "`%s` stands twice",
+                         item->text.p);
         else
             listed[output] = true;
     }

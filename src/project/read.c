@@ -23,12 +23,16 @@ char *read_copy(struct reader *r, struct str s)
 
 const char *read_path(struct reader *r, const char *format, ...)
 {
-    char text[512];
-    va_list args;
+    va_list args, again;
     va_start(args, format);
-    (void)vsnprintf(text, sizeof text, format, args); /* cut: a path is for people */
+    va_copy(again, args);
+    int n = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    return read_copy(r, str_from(text));
+    assert(n >= 0);
+    char *text = read_take(r, (size_t)n + 1, 1);
+    (void)vsnprintf(text, (size_t)n + 1, format, again);
+    va_end(again);
+    return text;
 }
 
 const char *read_join(struct reader *r, const char *path, const char *key)
@@ -43,6 +47,9 @@ static void add_finding(struct reader *r, enum finding_severity severity, const 
 {
     char message[512];
     (void)vsnprintf(message, sizeof message, format, args); /* cut: a message is for people */
+    size_t n = strlen(message);
+    while (!utf8_valid((struct str){message, n})) /* not in the middle of a character */
+        message[--n] = 0;
     errlist_add(r->findings, severity, r->file, at ? at->line : 1, at ? at->column : 1, path, code,
                 hint, "%s", message);
 }
