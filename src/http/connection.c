@@ -228,15 +228,17 @@ static void hand_over(struct http_exchange *x)
     struct http_request *r = &l->request;
     r->body = (struct str){x->body_wanted ? x->body : NULL, x->body_wanted};
     r->arrived_us = x->first_byte_us;
-    if (atomic_load_explicit(&s->unsent_bytes, memory_order_relaxed) >
-        s->options.send_buffer_bytes) {
+    uint64_t unsent = atomic_load_explicit(&s->unsent_bytes, memory_order_relaxed);
+    if (unsent > s->options.send_buffer_bytes) {
         connection_refuse(x, 503, "answers are leaving too slowly; try again soon", r);
         return;
     }
     x->n_requests++;
     x->is_head_method = r->method == HTTP_HEAD;
     x->http_1_0 = r->http_1_0;
-    x->close_after = r->close || x->n_requests >= HTTP_LIMIT_REQUESTS_PER_CONNECTION;
+    /* Under pressure keep-alive ends before requests are refused. */
+    x->close_after = r->close || x->n_requests >= HTTP_LIMIT_REQUESTS_PER_CONNECTION ||
+                     unsent > s->options.send_buffer_bytes / 2;
     x->on_hangup = NULL;
     x->is_pending = true;
     x->in_handler = true;

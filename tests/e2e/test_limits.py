@@ -173,13 +173,14 @@ def test_a_thousand_slow_clients(tmp_path):
         for x in slow:
             assert status_of(x.rest()) == [408]
         assert time.monotonic() - began < 10
+        wait_for(lambda: metric(s, "offloader_http_connections") <= len(warm), "readers that take nothing to be closed", 15)
         print(f"S-05: 1,000 slow clients, {good} good requests, {a_head / 1024:.1f} KiB each")
         for x in slow + readers + warm:
             x.close()
         wait_for(lambda: metric(s, "offloader_http_connections") == 0, "all to be gone")
 
 
-def test_a_reader_that_stalls_is_closed_and_counts_against_the_send_buffer(tmp_path):
+def test_answers_that_wait_for_readers_are_bounded(tmp_path):
     w = tiny(tmp_path)
     w.publish("kv", "s2", [("x" * 2000, i) for i in range(1000)])
     with running(w.path, tmp_path / "cache", OFFLOADER_SEND_BUFFER_BYTES="4MiB") as s:
@@ -195,6 +196,29 @@ def test_a_reader_that_stalls_is_closed_and_counts_against_the_send_buffer(tmp_p
         for x in readers:
             x.close()
         wait_for(lambda: s.get("/healthz").status == 200, "room again", 10)
+
+
+def test_keep_alive_ends_before_requests_are_refused(tmp_path):
+    w = tiny(tmp_path)
+    w.publish("kv", "s2", [("x" * 4000, i) for i in range(1000)])
+    with running(w.path, tmp_path / "cache", OFFLOADER_SEND_BUFFER_BYTES="1GiB") as s:
+        with Wire(s.api_port) as wire:
+            assert wire.ask([get("/healthz")] * 2)[1].header("connection") is None
+    with running(w.path, tmp_path / "cache", OFFLOADER_SEND_BUFFER_BYTES="12MiB") as s:
+        readers = []
+        def pressed():
+            """One more reader of 4 MB that takes nothing, until it shows."""
+            if len(readers) < 8:
+                readers.append(Wire(s.api_port, receive_bytes=2048))
+                readers[-1].send(get("/v1/endpoints/kv?limit=1000"))
+            with Wire(s.api_port) as wire:
+                r = wire.ask([get("/healthz")])[0]
+            return r.header("connection") == "close" and r
+        assert wait_for(pressed, "pressure", 10).status == 200
+        assert metric(s, "offloader_shed_total", reason="memory") == 0
+        for x in readers:
+            x.close()
+        wait_for(lambda: s.get("/healthz").headers.get("connection") is None, "no pressure", 10)
 
 
 def test_answers_over_32_mib(tmp_path):
