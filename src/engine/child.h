@@ -29,6 +29,8 @@ struct ingest {
 MUST_CHECK enum rc sql_open(const char *path, int threads, uint64_t memory_bytes, const char *temp,
                             duckdb_database *ret_database, duckdb_connection *ret_connection,
                             struct err *err);
+/* A failure in DuckDB's words, in ours: RC_NO_MEMORY, or RC_IO. */
+enum rc sql_failed(const char *message, struct err *err);
 MUST_CHECK enum rc sql_run(duckdb_connection c, struct err *err, const char *format, ...)
     PRINTF_LIKE(3, 4);
 /* First column of the first row as a number; *ret_any false when there is no row or it is NULL. */

@@ -218,7 +218,7 @@ static enum rc flush(struct csv_file *f, struct err *err)
     duckdb_data_chunk_set_size(f->chunk, f->n_in_chunk);
     if (duckdb_append_data_chunk(f->appender, f->chunk) != DuckDBSuccess) {
         const char *why = duckdb_appender_error(f->appender);
-        return err_set(err, RC_IO, "DuckDB: %.400s", why ? why : "cannot append rows");
+        return sql_failed(why, err);
     }
     duckdb_data_chunk_reset(f->chunk);
     f->g->rows_done += f->n_in_chunk;
@@ -238,7 +238,7 @@ static enum rc open_appender(struct csv_file *f, struct err *err)
     AUTO(mem_free_auto) duckdb_logical_type *logical =
         x_array0(contract->n_columns + 1, sizeof *logical);
     if (duckdb_appender_create(f->g->connection, NULL, f->g->table, &f->appender) != DuckDBSuccess)
-        return err_set(err, RC_IO, "DuckDB: %.400s", duckdb_appender_error(f->appender));
+        return sql_failed(duckdb_appender_error(f->appender), err);
     for (size_t i = 0; i < contract->n_columns; i++)
         logical[i] = duckdb_create_logical_type(types[contract->columns[i].type]);
     logical[contract->n_columns] = duckdb_create_logical_type(DUCKDB_TYPE_BIGINT);
@@ -266,7 +266,7 @@ static enum rc load_rows(struct csv_file *f, struct err *err)
     }
     enum rc rc = flush(f, err);
     if (rc == RC_OK && duckdb_appender_close(f->appender) != DuckDBSuccess)
-        rc = err_set(err, RC_IO, "DuckDB: %.400s", duckdb_appender_error(f->appender));
+        rc = sql_failed(duckdb_appender_error(f->appender), err);
     return rc;
 }
 

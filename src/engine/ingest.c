@@ -16,6 +16,7 @@
 #include "engine/child.h"
 
 #define PROGRESS_EVERY_US 200000
+#define THREAD_MEMORY_BYTES (UINT64_C(256) << 20)
 
 void child_say(struct buf *line)
 {
@@ -291,16 +292,16 @@ static enum rc stream_rows(struct ingest *g, const char *sql, struct store_write
     duckdb_result result;
     struct stream s;
     enum rc rc = RC_OK;
+    g->rows_done = 0;
     if (duckdb_prepare(g->connection, sql, &statement) != DuckDBSuccess)
-        rc = err_set(err, RC_IO, "DuckDB: %.600s", duckdb_prepare_error(statement));
+        rc = sql_failed(duckdb_prepare_error(statement), err);
     if (rc == RC_OK && duckdb_execute_prepared_streaming(statement, &result) != DuckDBSuccess)
-        rc = err_set(err, RC_IO, "DuckDB: %.600s", duckdb_result_error(&result));
+        rc = sql_failed(duckdb_result_error(&result), err);
     if (rc != RC_OK) {
         duckdb_destroy_prepare(&statement);
         return rc;
     }
     stream_init(&s, g, writer);
-    g->rows_done = 0;
     duckdb_data_chunk chunk;
     while (rc == RC_OK && (chunk = duckdb_fetch_chunk(result)) != NULL) {
         rc = take_chunk(&s, chunk, err);
@@ -308,7 +309,7 @@ static enum rc stream_rows(struct ingest *g, const char *sql, struct store_write
     }
     const char *problem = duckdb_result_error(&result);
     if (rc == RC_OK && problem && *problem)
-        rc = err_set(err, RC_IO, "DuckDB: %.600s", problem);
+        rc = sql_failed(problem, err);
     stream_done(&s);
     duckdb_destroy_result(&result);
     duckdb_destroy_prepare(&statement);
@@ -473,11 +474,25 @@ static enum rc write_store(struct ingest *g, const char *source, struct store_fi
     enum rc rc = store_writer_new(&options, &writer, err);
     if (rc == RC_OK)
         rc = stream_rows(g, buf_cstr(&sql), writer, err);
+    if (rc == RC_NO_MEMORY && g->rows_done == 0) { /* each thread sorts in memory of its own */
+        rc = sql_run(g->connection, err, "SET threads=1");
+        if (rc == RC_OK)
+            rc = stream_rows(g, buf_cstr(&sql), writer, err);
+    }
     if (rc == RC_OK)
         rc = store_writer_finish(writer, ret, err);
     store_writer_free(writer);
     buf_done(&sql);
     return rc;
+}
+
+/* Threads that the memory suffices for. */
+static int fitting_threads(const struct ingest *g)
+{
+    uint64_t fit = g->job.memory_bytes / THREAD_MEMORY_BYTES;
+    if (g->job.memory_bytes == 0 || fit >= (uint64_t)g->job.threads)
+        return g->job.threads;
+    return fit ? (int)fit : 1;
 }
 
 enum rc ingest_run(struct ingest *g, struct err *err)
@@ -494,7 +509,7 @@ enum rc ingest_run(struct ingest *g, struct err *err)
     g->file_hashes = x_array0(n, sizeof *g->file_hashes);
     enum rc rc = check_files(g, err);
     if (rc == RC_OK)
-        rc = sql_open(has_csv(g) ? database : ":memory:", g->job.threads, g->job.memory_bytes,
+        rc = sql_open(has_csv(g) ? database : ":memory:", fitting_threads(g), g->job.memory_bytes,
                       g->job.temp, &g->database, &g->connection, err);
     if (rc == RC_OK)
         rc = gather(g, &source, err);

@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/timeutil.h"
+#include "engine/child.h"
 #include "engine/query_child.h"
 
 #define LIMIT_STATEMENTS 64
@@ -61,7 +62,7 @@ static enum rc failed(const char *message, struct err *err)
         return err_set(err, RC_CANCELLED, "the query was stopped");
     if (strstr(message, "cast_failed"))
         return err_set_code(err, RC_INVALID, "cast_failed", "DuckDB: %.600s", message);
-    return err_set(err, RC_IO, "DuckDB: %.600s", message);
+    return sql_failed(message, err);
 }
 
 static enum rc prepare(struct query_session *s, struct statement **ret, struct err *err)

@@ -39,6 +39,17 @@ void sql_put_text(struct buf *b, const char *text)
     buf_putc(b, '\'');
 }
 
+enum rc sql_failed(const char *message, struct err *err)
+{
+    const char *text = message ? message : "unknown";
+    int n = (int)strcspn(text, "\n"); /* what follows is advice for people at a prompt */
+    if (strstr(text, "Out of Memory"))
+        return err_set(err, RC_NO_MEMORY,
+                       "DuckDB has too little memory; raise OFFLOADER_DUCKDB_MEMORY_LIMIT (%.*s)",
+                       n, text);
+    return err_set(err, RC_IO, "DuckDB: %.*s", n < 600 ? n : 600, text);
+}
+
 enum rc sql_run(duckdb_connection c, struct err *err, const char *format, ...)
 {
     duckdb_result result;
@@ -47,7 +58,7 @@ enum rc sql_run(duckdb_connection c, struct err *err, const char *format, ...)
     AUTO(mem_free_auto) char *text = x_vprintf(format, args);
     va_end(args);
     bool fine = duckdb_query(c, text, &result) == DuckDBSuccess;
-    enum rc rc = fine ? RC_OK : err_set(err, RC_IO, "DuckDB: %.600s", duckdb_result_error(&result));
+    enum rc rc = fine ? RC_OK : sql_failed(duckdb_result_error(&result), err);
     duckdb_destroy_result(&result);
     return rc;
 }
@@ -57,7 +68,7 @@ enum rc sql_number(duckdb_connection c, const char *sql, bool *ret_any, int64_t 
 {
     duckdb_result result;
     bool fine = duckdb_query(c, sql, &result) == DuckDBSuccess;
-    enum rc rc = fine ? RC_OK : err_set(err, RC_IO, "DuckDB: %.600s", duckdb_result_error(&result));
+    enum rc rc = fine ? RC_OK : sql_failed(duckdb_result_error(&result), err);
     *ret_any = false;
     if (fine && duckdb_row_count(&result) > 0 && !duckdb_value_is_null(&result, 0, 0)) {
         *ret_any = true;
