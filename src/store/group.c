@@ -1,63 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Grouped queries. A group's key is a row of 64-bit words: the group columns' keys and a word of NULL
- * bits; plain text is interned first, so that its word is an id. Groups are found by runs (rows of one
- * group often stand together) and by an open-addressed table otherwise; states are flat arrays.
+ * Grouped queries. A group's key is a row of 64-bit words: the group columns' keys and a word of
+ * NULL bits; plain text is interned first, so that its word is an id. Groups are found by runs
+ * (rows of one group often stand together) and by an open-addressed table otherwise; states are
+ * flat arrays.
  */
 #include <stdlib.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
-#include "store/store_int.h"
+#include "store/group_int.h"
 
-struct aggregate_state {
-    union {
-        __int128 sum;
-        struct exact_sum exact;
-        int64_t best;   /* min, max: a key */
-        uint32_t row;   /* min, max over plain text */
-    };
-    uint64_t count; /* non-NULL values */
-};
-
-struct aggregate_column {
-    int output, column;
-    enum aggregate aggregate;
-    enum column_type type;
-    bool is_text; /* plain */
-};
-
-/* A plain text of a column, by the row where it was seen first in this query. */
-struct interned {
-    uint32_t row_after; /* row + 1; 0: empty */
-    int column;
-};
-
-struct group_state {
-    struct aggregate_column aggregates[QUERY_LIMIT_OUTPUTS];
-    int n_aggregates;
-    int group_columns[QUERY_LIMIT_OUTPUTS];
-    int n_group_columns;
-    size_t n_words; /* of a key: the group columns' and NULL bits' */
-    size_t n_groups, n_table;
-    bool has_exact;
-    /* interned plain text: the row where each was seen first */
-    size_t n_interned, n_intern_table;
-    struct interned *intern_table;
-};
-
-static _Thread_local struct group_state state;
+_Thread_local struct group_state grouping;
 
 /* ---- keys ---- */
 
-static uint64_t *group_key(struct store_scratch *x, size_t group)
+uint64_t *group_key(struct store_scratch *x, size_t group)
 {
-    return (uint64_t *)x->groups.p + group * state.n_words;
+    return (uint64_t *)x->groups.p + group * grouping.n_words;
 }
 
-static struct aggregate_state *group_states(struct store_scratch *x, size_t group)
+struct aggregate_state *group_states(struct store_scratch *x, size_t group)
 {
-    return (struct aggregate_state *)x->states.p + group * (size_t)state.n_aggregates;
+    return (struct aggregate_state *)x->states.p + group * (size_t)grouping.n_aggregates;
 }
 
 static uint64_t mix(uint64_t h)
@@ -83,12 +48,12 @@ static struct str text_of(struct store_scratch *x, int column, uint32_t row)
 
 static void grow_interned(struct store_scratch *x)
 {
-    size_t n = state.n_intern_table ? state.n_intern_table * 2 : 1024;
+    size_t n = grouping.n_intern_table ? grouping.n_intern_table * 2 : 1024;
     struct interned *table = try_array0(n, sizeof *table);
     if (!table)
         store_escape(x, RC_NO_MEMORY);
-    for (size_t i = 0; i < state.n_intern_table; i++) {
-        const struct interned *t = &state.intern_table[i];
+    for (size_t i = 0; i < grouping.n_intern_table; i++) {
+        const struct interned *t = &grouping.intern_table[i];
         if (!t->row_after)
             continue;
         struct str s = text_of(x, t->column, t->row_after - 1);
@@ -97,34 +62,34 @@ static void grow_interned(struct store_scratch *x)
             at = (at + 1) & (n - 1);
         table[at] = *t;
     }
-    mem_free(state.intern_table);
-    state.intern_table = table;
-    state.n_intern_table = n;
+    mem_free(grouping.intern_table);
+    grouping.intern_table = table;
+    grouping.n_intern_table = n;
 }
 
 /* Plain text of a row as an id: the row where the column had the same text first. */
 static uint64_t intern(struct store_scratch *x, int column, uint32_t row)
 {
-    if (state.n_interned * 2 >= state.n_intern_table)
+    if (grouping.n_interned * 2 >= grouping.n_intern_table)
         grow_interned(x);
     struct str s = text_of(x, column, row);
-    size_t at = (size_t)(process_hash(s.p, s.n) & (state.n_intern_table - 1));
-    for (; state.intern_table[at].row_after; at = (at + 1) & (state.n_intern_table - 1)) {
-        const struct interned *t = &state.intern_table[at];
+    size_t at = (size_t)(process_hash(s.p, s.n) & (grouping.n_intern_table - 1));
+    for (; grouping.intern_table[at].row_after; at = (at + 1) & (grouping.n_intern_table - 1)) {
+        const struct interned *t = &grouping.intern_table[at];
         if (t->column == column && str_eq(s, text_of(x, column, t->row_after - 1)))
             return t->row_after - 1;
     }
-    state.intern_table[at] = (struct interned){row + 1, column};
-    state.n_interned++;
+    grouping.intern_table[at] = (struct interned){row + 1, column};
+    grouping.n_interned++;
     return row;
 }
 
 static void fill_key(struct store_scratch *x, uint32_t row, uint64_t *key)
 {
-    uint64_t *nulls = key + state.n_group_columns;
-    memset(nulls, 0, (state.n_words - (size_t)state.n_group_columns) * sizeof *nulls);
-    for (int i = 0; i < state.n_group_columns; i++) {
-        int column = state.group_columns[i];
+    uint64_t *nulls = key + grouping.n_group_columns;
+    memset(nulls, 0, (grouping.n_words - (size_t)grouping.n_group_columns) * sizeof *nulls);
+    for (int i = 0; i < grouping.n_group_columns; i++) {
+        int column = grouping.group_columns[i];
         const struct chunk_view *v = chunk_view(x, column, row / BLOCK_ROWS);
         size_t at = row % BLOCK_ROWS;
         key[i] = 0;
@@ -139,12 +104,12 @@ static void fill_key(struct store_scratch *x, uint32_t row, uint64_t *key)
 
 static void grow_table(struct store_scratch *x)
 {
-    size_t n = state.n_table ? state.n_table * 2 : 256;
+    size_t n = grouping.n_table ? grouping.n_table * 2 : 256;
     uint32_t *table = scratch_array(x, &x->table, n, sizeof *table);
     memset(table, 0, n * sizeof *table);
-    state.n_table = n;
-    for (size_t i = 0; i < state.n_groups; i++) {
-        size_t at = (size_t)(hash_words(group_key(x, i), state.n_words) & (n - 1));
+    grouping.n_table = n;
+    for (size_t i = 0; i < grouping.n_groups; i++) {
+        size_t at = (size_t)(hash_words(group_key(x, i), grouping.n_words) & (n - 1));
         while (table[at])
             at = (at + 1) & (n - 1);
         table[at] = (uint32_t)i + 1;
@@ -153,26 +118,27 @@ static void grow_table(struct store_scratch *x)
 
 static size_t add_group(struct store_scratch *x, const uint64_t *key)
 {
-    size_t group = state.n_groups;
+    size_t group = grouping.n_groups;
     if (group == LIMIT_GROUPS)
         store_escape(x, RC_LIMIT);
-    scratch_array(x, &x->groups, (group + 1) * state.n_words, sizeof(uint64_t));
-    scratch_array(x, &x->states, (group + 1) * (size_t)(state.n_aggregates + 1),
+    scratch_array(x, &x->groups, (group + 1) * grouping.n_words, sizeof(uint64_t));
+    scratch_array(x, &x->states, (group + 1) * (size_t)(grouping.n_aggregates + 1),
                   sizeof(struct aggregate_state));
-    memcpy(group_key(x, group), key, state.n_words * sizeof *key);
-    memset(group_states(x, group), 0, (size_t)state.n_aggregates * sizeof(struct aggregate_state));
-    state.n_groups++;
+    memcpy(group_key(x, group), key, grouping.n_words * sizeof *key);
+    memset(group_states(x, group), 0,
+           (size_t)grouping.n_aggregates * sizeof(struct aggregate_state));
+    grouping.n_groups++;
     return group;
 }
 
 static size_t find_group(struct store_scratch *x, const uint64_t *key)
 {
-    if ((state.n_groups + 1) * 2 > state.n_table)
+    if ((grouping.n_groups + 1) * 2 > grouping.n_table)
         grow_table(x);
     uint32_t *table = x->table.p;
-    size_t at = (size_t)(hash_words(key, state.n_words) & (state.n_table - 1));
-    for (; table[at]; at = (at + 1) & (state.n_table - 1))
-        if (memcmp(group_key(x, table[at] - 1), key, state.n_words * sizeof *key) == 0)
+    size_t at = (size_t)(hash_words(key, grouping.n_words) & (grouping.n_table - 1));
+    for (; table[at]; at = (at + 1) & (grouping.n_table - 1))
+        if (memcmp(group_key(x, table[at] - 1), key, grouping.n_words * sizeof *key) == 0)
             return table[at] - 1;
     size_t group = add_group(x, key);
     table[at] = (uint32_t)group + 1;
@@ -193,8 +159,8 @@ static void add_best_text(struct store_scratch *x, const struct aggregate_column
         s->row = row;
 }
 
-static void add_key(struct store_scratch *x, const struct aggregate_column *a,
-                    struct aggregate_state *s, int64_t key)
+void aggregate_add_key(struct store_scratch *x, const struct aggregate_column *a,
+                       struct aggregate_state *s, int64_t key)
 {
     switch (a->aggregate) {
     case AGG_SUM:
@@ -217,12 +183,23 @@ static void add_key(struct store_scratch *x, const struct aggregate_column *a,
     s->count++;
 }
 
+void aggregate_add_text(struct store_scratch *x, const struct aggregate_column *a,
+                        struct aggregate_state *s, uint32_t row)
+{
+    if (chunk_is_null(chunk_view(x, a->column, row / BLOCK_ROWS), row % BLOCK_ROWS))
+        return;
+    if (a->aggregate == AGG_COUNT)
+        s->count++;
+    else
+        add_best_text(x, a, s, row);
+}
+
 /* Rows [from, to) of the batch, all of one group and one block. */
 static void add_run(struct store_scratch *x, size_t group, size_t from, size_t to)
 {
     size_t block = x->rows[from] / BLOCK_ROWS;
-    for (int i = 0; i < state.n_aggregates; i++) {
-        const struct aggregate_column *a = &state.aggregates[i];
+    for (int i = 0; i < grouping.n_aggregates; i++) {
+        const struct aggregate_column *a = &grouping.aggregates[i];
         struct aggregate_state *s = &group_states(x, group)[i];
         const struct chunk_view *v = chunk_view(x, a->column, block);
         if (a->aggregate == AGG_COUNT && !v->validity) {
@@ -231,26 +208,20 @@ static void add_run(struct store_scratch *x, size_t group, size_t from, size_t t
         }
         for (size_t j = from; j < to; j++) {
             size_t at = x->rows[j] % BLOCK_ROWS;
-            if (chunk_is_null(v, at))
-                continue;
-            if (a->aggregate == AGG_COUNT)
-                s->count++;
-            else if (a->is_text)
-                add_best_text(x, a, s, x->rows[j]);
-            else
-                add_key(x, a, s, chunk_key(v, at));
-            if (a->is_text) /* comparing texts may have moved the view to another block */
-                v = chunk_view(x, a->column, block);
+            if (a->is_text) /* comparing texts moves the view to other blocks */
+                aggregate_add_text(x, a, s, x->rows[j]);
+            else if (!chunk_is_null(v, at))
+                aggregate_add_key(x, a, s, chunk_key(v, at));
         }
     }
 }
 
 static void on_group_batch(struct store_scratch *x)
 {
-    uint64_t keys[2][QUERY_LIMIT_OUTPUTS + QUERY_LIMIT_OUTPUTS / 64];
+    UNINITIALIZED uint64_t keys[2][QUERY_LIMIT_OUTPUTS + QUERY_LIMIT_OUTPUTS / 64];
     int at = 0;
     size_t from = 0;
-    size_t n_bytes = state.n_words * sizeof(uint64_t);
+    size_t n_bytes = grouping.n_words * sizeof(uint64_t);
     fill_key(x, x->rows[0], keys[at]);
     for (size_t i = 1; i <= x->n_batch; i++) {
         bool same = false;
@@ -265,6 +236,13 @@ static void on_group_batch(struct store_scratch *x)
         from = i;
         at = !at;
     }
+}
+
+size_t group_of_row(struct store_scratch *x, uint32_t row)
+{
+    UNINITIALIZED uint64_t key[QUERY_LIMIT_OUTPUTS + QUERY_LIMIT_OUTPUTS / 64];
+    fill_key(x, row, key);
+    return find_group(x, key);
 }
 
 /* ---- results ---- */
@@ -311,19 +289,19 @@ static void group_values(struct store_scratch *x, size_t group, struct value *re
 {
     const struct query *q = x->query;
     const uint64_t *key = group_key(x, group);
-    for (int i = 0; i < state.n_group_columns; i++) {
-        int column = state.group_columns[i];
+    for (int i = 0; i < grouping.n_group_columns; i++) {
+        int column = grouping.group_columns[i];
         struct value *v = &ret[q->groups[i]];
-        if (key[state.n_group_columns + i / 64] >> (i % 64) & 1)
+        if (key[grouping.n_group_columns + i / 64] >> (i % 64) & 1)
             *v = (struct value){.kind = VALUE_NULL};
         else if (x->store->columns[column].is_plain_text)
             value_at(x, column, (uint32_t)key[i], v);
         else
             value_from_key(x, column, (int64_t)key[i], v);
     }
-    for (int i = 0; i < state.n_aggregates; i++)
-        aggregate_value(x, &state.aggregates[i], &group_states(x, group)[i],
-                        &ret[state.aggregates[i].output]);
+    for (int i = 0; i < grouping.n_aggregates; i++)
+        aggregate_value(x, &grouping.aggregates[i], &group_states(x, group)[i],
+                        &ret[grouping.aggregates[i].output]);
 }
 
 /* What orders groups: the order_by outputs, then the grouping outputs in select order. */
@@ -355,7 +333,8 @@ static int compare_groups(const void *a, const void *b, void *arg)
     struct store_scratch *x = arg;
     size_t n = (size_t)n_order_values(x->query);
     const struct value *values = x->values.p;
-    return compare_order(x->query, &values[*(const uint32_t *)a * n], &values[*(const uint32_t *)b * n]);
+    return compare_order(x->query, &values[*(const uint32_t *)a * n],
+                         &values[*(const uint32_t *)b * n]);
 }
 
 static bool is_after_seek(const struct query *q, const struct value *values)
@@ -368,9 +347,10 @@ static size_t sort_groups(struct store_scratch *x)
     const struct query *q = x->query;
     size_t n_values = (size_t)n_order_values(q), kept = 0;
     struct value row[QUERY_LIMIT_OUTPUTS];
-    struct value *values = scratch_array(x, &x->values, state.n_groups * n_values + 1, sizeof *values);
-    uint32_t *order = scratch_array(x, &x->order, state.n_groups + 1, sizeof *order);
-    for (size_t i = 0; i < state.n_groups; i++) {
+    struct value *values =
+        scratch_array(x, &x->values, grouping.n_groups * n_values + 1, sizeof *values);
+    uint32_t *order = scratch_array(x, &x->order, grouping.n_groups + 1, sizeof *order);
+    for (size_t i = 0; i < grouping.n_groups; i++) {
         group_values(x, i, row);
         order_values(q, row, &values[i * n_values]);
         if (is_after_seek(q, &values[i * n_values]))
@@ -398,16 +378,16 @@ static void emit_groups(struct store_scratch *x, size_t n, struct query_result *
         emit_row(x, ret, x->row_values);
     }
     ret->has_more = i < n;
-    ret->total = state.n_groups;
+    ret->total = grouping.n_groups;
 }
 
 static void prepare(struct store_scratch *x)
 {
     const struct query *q = x->query;
-    state = (struct group_state){0};
+    grouping = (struct group_state){0};
     for (int i = 0; i < q->n_groups; i++)
-        state.group_columns[state.n_group_columns++] = q->outputs[q->groups[i]].column;
-    state.n_words = (size_t)(state.n_group_columns + (state.n_group_columns + 63) / 64);
+        grouping.group_columns[grouping.n_group_columns++] = q->outputs[q->groups[i]].column;
+    grouping.n_words = (size_t)(grouping.n_group_columns + (grouping.n_group_columns + 63) / 64);
     for (int i = 0; i < q->n_outputs; i++) {
         const struct query_output *o = &q->outputs[i];
         bool ordered = false;
@@ -416,9 +396,10 @@ static void prepare(struct store_scratch *x)
         if (o->aggregate == AGG_NONE || (!q->wanted[i] && !ordered))
             continue;
         const struct store_column *c = &x->store->columns[o->column];
-        state.aggregates[state.n_aggregates++] =
+        grouping.aggregates[grouping.n_aggregates++] =
             (struct aggregate_column){i, o->column, o->aggregate, c->type, c->is_plain_text};
-        state.has_exact |= c->type == TYPE_DOUBLE && (o->aggregate == AGG_SUM || o->aggregate == AGG_AVG);
+        grouping.has_exact |=
+            c->type == TYPE_DOUBLE && (o->aggregate == AGG_SUM || o->aggregate == AGG_AVG);
     }
     for (int i = 0; i < q->n_outputs; i++)
         x->row_values[i] = (struct value){.kind = VALUE_NULL};
@@ -427,20 +408,22 @@ static void prepare(struct store_scratch *x)
 /* What the flat arrays do not own: wide sums and interned text. Also after an escape. */
 void group_release(struct store_scratch *x)
 {
-    for (size_t i = 0; state.has_exact && i < state.n_groups; i++)
-        for (int j = 0; j < state.n_aggregates; j++)
-            if (state.aggregates[j].type == TYPE_DOUBLE && (state.aggregates[j].aggregate == AGG_SUM ||
-                                                            state.aggregates[j].aggregate == AGG_AVG))
+    for (size_t i = 0; grouping.has_exact && i < grouping.n_groups; i++)
+        for (int j = 0; j < grouping.n_aggregates; j++)
+            if (grouping.aggregates[j].type == TYPE_DOUBLE &&
+                (grouping.aggregates[j].aggregate == AGG_SUM ||
+                 grouping.aggregates[j].aggregate == AGG_AVG))
                 exact_sum_done(&group_states(x, i)[j].exact);
-    mem_free(state.intern_table);
-    state = (struct group_state){0};
+    mem_free(grouping.intern_table);
+    grouping = (struct group_state){0};
 }
 
 enum rc run_grouped(struct store_scratch *x, struct query_result *ret)
 {
     prepare(x);
     x->stats.grouping = "hash";
-    scan_rows(x, on_group_batch);
+    dense_prepare(x);
+    scan_rows(x, grouping.is_dense ? dense_batch : on_group_batch);
     emit_groups(x, sort_groups(x), ret);
     group_release(x);
     return RC_OK;

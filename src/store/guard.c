@@ -92,7 +92,7 @@ void store_scratch_free(struct store_scratch *x)
     if (!x)
         return;
     struct array *const arrays[] = {&x->views_memory, &x->view_blocks_memory, &x->entries, &x->groups,
-                                    &x->table, &x->states, &x->order, &x->values};
+                                    &x->table, &x->dense, &x->states, &x->order, &x->values};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         mem_free(arrays[i]->p);
     mem_free(x);

@@ -100,7 +100,7 @@ struct store_scratch {
     size_t n_batch;
     uint64_t rows_since_poll;
 
-    struct array views_memory, view_blocks_memory, entries, groups, table, states, order, values;
+    struct array views_memory, view_blocks_memory, entries, groups, table, dense, states, order, values;
     struct value row_values[QUERY_LIMIT_OUTPUTS];
 };
 
