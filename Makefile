@@ -41,11 +41,12 @@ test-asan: setup
 	@ninja -C build-asan -j$(JOBS)
 	@tools/run-tests build-asan
 
-## make test-tsan  the unit tests under ThreadSanitizer
+## make test-tsan  the unit tests under ThreadSanitizer; with STRESS=1 swaps, reloads and actions under load too
 test-tsan: setup
 	@test -f build-tsan/build.ninja || meson setup build-tsan -Db_sanitize=thread -Db_lundef=false >/dev/null
 	@ninja -C build-tsan -j$(JOBS)
 	@meson test -C build-tsan --print-errorlogs
+	@test -z "$(STRESS)" || tools/run-stress build-tsan
 
 ## make test-long  what takes hours: tests/long, and a million pairs of the store against DuckDB; ROW=r07 is one row
 test-long: build

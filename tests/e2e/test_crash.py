@@ -116,15 +116,22 @@ class Trial:
                 stamps.add(stamp)
             assert len(stamps) == 1 and stamps <= {1, 2, 7, 8}, stamps
             keyed = s.post("/datasets/kv/refresh", headers={"Idempotency-Key": "the-refresh"})
-            assert keyed.status == 200, keyed.body  # a replay, or a record left unfinished and dropped
+            # A replay, or a record left unfinished and dropped; a 409 only where the child died first.
+            assert keyed.status == 200 or "idempotent-replay" in keyed.headers, keyed.body
             self.project.publish(9)
             assert s.post("/datasets/kv/refresh").json["snapshot_id"].startswith("g9-")
-            wait_for(lambda: self.leftovers(s) == [], "nothing to be left over")
+            wait_for(lambda: self.settled_leftovers(s) == [], "nothing to be left over")
         except AssertionError as e:
-            raise AssertionError(f"{e}; left over: {self.leftovers(s)}; {s.log()[-2000:]}") from e
+            raise AssertionError(f"{e}; left over: {self.settled_leftovers(s)}; {s.log()[-2000:]}") from e
         finally:
             s.process.kill()
             s.process.wait()
+
+    def settled_leftovers(self, s):
+        try:
+            return self.leftovers(s)
+        except FileNotFoundError as e:  # removed while we looked
+            return [str(e)]
 
     def leftovers(self, s):
         d = s.dataset("kv")
