@@ -43,7 +43,7 @@ enum rc sql_failed(const char *message, struct err *err)
 {
     const char *text = message ? message : "unknown";
     int n = (int)strcspn(text, "\n"); /* what follows is advice for people at a prompt */
-    if (strstr(text, "Out of Memory"))
+    if (strstr(text, "Out of Memory") || strstr(text, "allocate"))
         return err_set(err, RC_NO_MEMORY,
                        "DuckDB has too little memory; raise OFFLOADER_DUCKDB_MEMORY_LIMIT (%.*s)",
                        n, text);
@@ -117,7 +117,7 @@ enum rc sql_open(const char *path, int threads, uint64_t memory_bytes, const cha
     bool fine = duckdb_open_ext(path, ret_database, config, &problem) == DuckDBSuccess;
     duckdb_destroy_config(&config);
     if (!fine) {
-        rc = err_set(err, RC_IO, "cannot open DuckDB: %.400s", problem ? problem : "unknown");
+        rc = sql_failed(problem, err);
         duckdb_free(problem);
         return rc;
     }
