@@ -118,7 +118,10 @@ static bool put_integer(struct csv_file *f, enum column_type contract, duckdb_ve
     } else if (contract == TYPE_BIGINT) {
         ((int64_t *)duckdb_vector_get_data(v))[f->n_in_chunk] = n;
     } else {
-        ((double *)duckdb_vector_get_data(v))[f->n_in_chunk] = (double)n;
+        double wide = (double)n; /* exact, or refused; 2^63 itself would not convert back */
+        if (wide >= 9223372036854775808.0 || (int64_t)wide != n)
+            return false;
+        ((double *)duckdb_vector_get_data(v))[f->n_in_chunk] = wide;
     }
     return true;
 }

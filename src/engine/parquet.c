@@ -295,6 +295,41 @@ static enum rc check_extra(const struct ingest *g, const struct job_file *f, str
     return RC_OK;
 }
 
+/* Two casts may lose digits and are allowed to: how many values did? */
+static enum rc count_losses(struct ingest *g, const struct job_file *f, const struct column *want,
+                            duckdb_logical_type type, struct err *err)
+{
+    duckdb_type t = duckdb_get_type_id(type);
+    bool is_rounded = want->type == TYPE_DOUBLE && t == DUCKDB_TYPE_DECIMAL;
+    bool is_cut = want->type == TYPE_TIMESTAMP && t == DUCKDB_TYPE_TIMESTAMP_NS;
+    struct buf sql, quoted;
+    bool any = false;
+    int64_t n = 0;
+    if (!is_rounded && !is_cut)
+        return RC_OK;
+    buf_init(&sql, SIZE_MAX);
+    buf_init(&quoted, SIZE_MAX);
+    sql_put_name(&quoted, want->name);
+    const char *of = buf_cstr(&quoted);
+    buf_put_literal(&sql, "SELECT count(*) FROM ");
+    parquet_put_source(&sql, f->path);
+    if (is_rounded)
+        buf_printf(&sql, " WHERE TRY_CAST(CAST(%s AS DOUBLE) AS DECIMAL(%d,%d)) IS DISTINCT FROM %s",
+                   of, duckdb_decimal_width(type), duckdb_decimal_scale(type), of);
+    else
+        buf_printf(&sql, " WHERE isfinite(%s) AND epoch_ns(%s) %% 1000 != 0", of, of);
+    enum rc rc = sql_number(g->connection, buf_cstr(&sql), &any, &n, err);
+    if (rc != RC_OK)
+        rc = unreadable(f, err ? err->message : "", err);
+    else if (is_rounded)
+        g->n_decimals_rounded += (uint64_t)n;
+    else
+        g->n_nanoseconds_cut += (uint64_t)n;
+    buf_done(&sql);
+    buf_done(&quoted);
+    return rc;
+}
+
 enum rc parquet_check(struct ingest *g, size_t file, struct buf *select, struct err *err)
 {
     const struct job_file *f = &g->job.files[file];
@@ -310,10 +345,8 @@ enum rc parquet_check(struct ingest *g, size_t file, struct buf *select, struct 
             duckdb_column_logical_type(&c.result, (idx_t)find_column(&c, want->name));
         put_column(select, g, want, type);
         buf_printf(select, " AS c%zu, ", i);
-        if (want->type == TYPE_DOUBLE && duckdb_get_type_id(type) == DUCKDB_TYPE_DECIMAL)
-            g->n_decimals_rounded++;
-        if (want->type == TYPE_TIMESTAMP && duckdb_get_type_id(type) == DUCKDB_TYPE_TIMESTAMP_NS)
-            g->n_nanoseconds_cut++;
+        if (!g->job.is_query)
+            rc = count_losses(g, f, want, type, err);
         duckdb_destroy_logical_type(&type);
     }
     duckdb_destroy_result(&c.result);

@@ -64,11 +64,13 @@ static bool next_field(const char **p, const char *end, struct buf *ret)
 
 /* Marks each declared column that the header names; says what is wrong with it, NULL when nothing. */
 static const char *check_header(const char *p, const char *end, const struct schema *s,
-                                struct buf *field, char *ret_column, size_t n_column)
+                                struct buf *field, char *ret_column, size_t n_column,
+                                size_t *ret_position)
 {
     AUTO(mem_free_auto) bool *seen = x_array0(s->n_columns, sizeof *seen);
     size_t n_fields = 0;
     for (;;) {
+        *ret_position = n_fields + 1;
         if (!next_field(&p, end, field))
             return "the CSV header has a stray quote";
         int column = schema_find(s, (struct str){field->p, field->n});
@@ -100,22 +102,26 @@ static void check_csv_header(struct manifest_reader *r, const struct data_file *
     AUTO(buf_done) struct buf field = {0};
     struct err err = ERR_INIT;
     char column[64] = "";
+    size_t position = 0;
     ssize_t n = -1;
     buf_init(&field, LIMIT_CSV_HEADER_BYTES);
     if (head && io_open(f->location, O_RDONLY | O_CLOEXEC, 0, &fd, &err) == RC_OK)
         n = pread(fd, head, LIMIT_CSV_HEADER_BYTES, 0);
     if (n < 0) {
-        manifest_finding(r, at, "unreadable_file", "cannot be read");
+        manifest_finding(r, at, "unreadable_file", "`%s` cannot be read", f->path);
         return;
     }
     const char *p = head, *end = head + n;
     if (n >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0)
         p += 3;
-    const char *problem = check_header(p, end, s, &field, column, sizeof column);
+    const char *problem = check_header(p, end, s, &field, column, sizeof column, &position);
     if (problem && str_is_column(str_from(column)))
-        manifest_finding(r, at, "schema_data_mismatch", "%s: `%s`", problem, column);
-    else if (problem)
-        manifest_finding(r, at, "schema_data_mismatch", "%s", problem);
+        manifest_finding(r, at, "schema_data_mismatch", "`%s`: %s: `%s`", f->path, problem, column);
+    else if (problem) /* what stands there may be data: a file without a header */
+        manifest_finding(r, at, "schema_data_mismatch",
+                         "`%s`: %s: number %zu is no column name (letters, digits and _, at most 63): "
+                         "rename it in the file",
+                         f->path, problem, position);
 }
 
 static void check_local_file(struct manifest_reader *r, const struct manifest *m, size_t i,
@@ -130,21 +136,21 @@ static void check_local_file(struct manifest_reader *r, const struct manifest *m
     (void)snprintf(at, sizeof at, "files[%zu].path", i);
     enum rc rc = io_stat(f->location, &st, &err);
     if (rc != RC_OK || !S_ISREG(st.st_mode)) {
-        manifest_finding(r, at, rc == RC_NOT_FOUND ? "missing_file" : "unreadable_file", "%s",
-                         rc == RC_NOT_FOUND ? "the file does not exist" : "is no readable file");
+        manifest_finding(r, at, rc == RC_NOT_FOUND ? "missing_file" : "unreadable_file", "`%s` %s",
+                         f->path, rc == RC_NOT_FOUND ? "does not exist" : "is no readable file");
         return;
     }
     if (f->has_size_bytes && f->size_bytes != (uint64_t)st.st_size)
-        manifest_finding(r, at, "size_mismatch", "has %lld bytes, the manifest says %llu",
-                         (long long)st.st_size, (unsigned long long)f->size_bytes);
+        manifest_finding(r, at, "size_mismatch", "`%s` has %lld bytes, the manifest says %llu",
+                         f->path, (long long)st.st_size, (unsigned long long)f->size_bytes);
     if (f->format == FILE_CSV)
         check_csv_header(r, f, at, &m->schema);
     if (!checksums || !f->has_sha256)
         return;
     if (io_sha256_file(f->location, digest, &n_bytes, &err) != RC_OK)
-        manifest_finding(r, at, "unreadable_file", "cannot be read");
+        manifest_finding(r, at, "unreadable_file", "`%s` cannot be read", f->path);
     else if (memcmp(digest, f->sha256, sizeof digest) != 0)
-        manifest_finding(r, at, "checksum_mismatch", "its SHA-256 is not the manifest's");
+        manifest_finding(r, at, "checksum_mismatch", "the SHA-256 of `%s` is not the manifest's", f->path);
 }
 
 void manifest_check_local_files(const struct manifest *m, bool checksums, const char *shown_as,

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/timeutil.h"
+#include "metrics/metrics.h"
 #include "refresh/refresh_int.h"
 
 void build_progress(struct build *b, enum build_phase phase, const struct ingest_progress *progress)
@@ -198,6 +199,18 @@ static enum rc inspect(struct build *b, const struct manifest *m, const char *co
     return rc == RC_OK || rc == RC_INVALID ? rc : blame_source(rc, err);
 }
 
+/* What the casts were allowed to lose is told, not hidden. */
+static void tell_losses(const struct order *o, const struct manifest *m,
+                        const struct ingest_report *report)
+{
+    const struct event_field fields[] = {{"snapshot_id", m->snapshot_id}};
+    if (report->n_decimals_rounded || report->n_nanoseconds_cut)
+        events_add(EVENT_REFRESH, o->dataset->id, fields, ARRAY_LEN(fields),
+                   "%llu decimal value(s) rounded to doubles, %llu time(s) cut to microseconds",
+                   (unsigned long long)report->n_decimals_rounded,
+                   (unsigned long long)report->n_nanoseconds_cut);
+}
+
 /* ---- building ---- */
 
 /* In the build's directories; the caller removes them. */
@@ -214,6 +227,8 @@ static enum rc build_aside(struct build *b, const struct order *o, struct manife
         rc = inspect(b, m, (const char *const *)paths, &report, err);
     else if (rc == RC_OK)
         rc = ingest(b, o, m, (const char *const *)paths, &report, err);
+    if (rc == RC_OK)
+        tell_losses(o, m, &report);
     if (rc == RC_OK && !o->errand.override_checks)
         rc = gates_check(o->dataset, m, &report, o->errand.is_cutover ? NULL : o->active, wall_us(),
                          err);
