@@ -24,7 +24,8 @@ class Authority:
     def openssl(*args):
         subprocess.run(["openssl", *args], check=True, capture_output=True)
 
-    def context(self, names="IP:127.0.0.1,DNS:localhost,DNS:*.localhost"):
+    def certificate(self, names="IP:127.0.0.1,DNS:localhost,DNS:*.localhost"):
+        """Paths of a new server's certificate and key."""
         self.n += 1
         base = os.path.join(self.directory, f"server{self.n}")
         with open(base + ".ext", "w", encoding="utf-8") as f:
@@ -33,8 +34,11 @@ class Authority:
                      "-keyout", base + ".key", "-out", base + ".csr")
         self.openssl("x509", "-req", "-in", base + ".csr", "-CA", self.ca, "-CAkey", self.key, "-CAcreateserial", "-days",
                      "2", "-extfile", base + ".ext", "-out", base + ".pem")
+        return base + ".pem", base + ".key"
+
+    def context(self, *names):
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(base + ".pem", base + ".key")
+        tls.load_cert_chain(*self.certificate(*names))
         return tls
 
 
