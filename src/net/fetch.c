@@ -189,6 +189,7 @@ static enum rc follow(struct net *n, const struct net_request *q, char **url,
             rc = err_set(err, RC_CANCELLED, "cancelled");
         if (rc == RC_OK)
             rc = hop(n, q, *url, is_first_origin, &n_left, r, err);
+        r->is_elsewhere = !is_first_origin;
         if (rc != RC_OK || !is_redirect(q, r))
             return rc;
         struct str location = net_response_header(r, "location");

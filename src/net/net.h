@@ -54,6 +54,7 @@ struct net_response { /* owned; net_response_done */
     struct buf body; /* of a 2xx answer without a sink, else the first 16 KiB */
     char *url;       /* the one that answered, after redirects */
     uint64_t body_bytes;
+    bool is_elsewhere; /* another origin answered than was asked: no credentials went there */
 };
 void net_response_done(struct net_response *r);
 /* Borrowed; p is NULL when the header is absent. @name in lower case. */

@@ -33,6 +33,8 @@ static int on_connected(void *arg, char *remote_ip, char *local_ip, int remote_p
     struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
     const struct sockaddr *address = NULL;
     (void)local_ip, (void)remote_port, (void)local_port;
+    if (t->reach == NET_REACH_NAMED)
+        return CURL_PREREQFUNC_OK;
     if (inet_pton(AF_INET, remote_ip, &in.sin_addr) == 1)
         address = (const struct sockaddr *)&in;
     else if (inet_pton(AF_INET6, remote_ip, &in6.sin6_addr) == 1)

@@ -150,6 +150,9 @@ static const char *advice(const struct objectstore *o, const struct location *l,
                    : "";
     if (r->status != 401 && r->status != 403)
         return "";
+    if (r->is_elsewhere && l->kind == LOCATION_S3)
+        return "; it came from another host, to which no credentials go: check OFFLOADER_S3_REGION "
+               "and OFFLOADER_S3_ENDPOINT";
     if (l->kind == LOCATION_GS && o->settings.gcs_auth == GCS_AUTH_NONE)
         return "; no credentials were sent: set OFFLOADER_GCS_AUTH=bearer";
     if (l->kind == LOCATION_S3 && o->chain)

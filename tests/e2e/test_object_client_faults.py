@@ -340,6 +340,10 @@ def test_no_credentials_across_hosts(authority):
         assert client({**env, **s3.env("AKIDEXAMPLE")}, "get", "s3://b/k").out == b"x"
         assert gcs.requests[0].headers["authorization"] and s3.requests[0].headers["authorization"]
         assert other.count() == 2 and all("authorization" not in r.headers for r in other.requests)
+        s3.fault("status", 307, headers=[("Location", other.url + "/denied")])
+        other.fault("status", 403, name="/denied")
+        result = client({**env, **s3.env("AKIDEXAMPLE")}, "get", "s3://b/k")
+        assert result.failure == "denied" and "another host" in result.err
 
 
 # ---- giving up ----
