@@ -253,6 +253,8 @@ static enum rc reload(struct refresh *r, bool is_tick, enum reload_result *ret,
                                     &news, &problem);
     if (rc != RC_OK)
         describe_refusal(r, rc, &problem, &findings, news.is_repeat, &refusal);
+    if (rc == RC_CONFLICT)
+        rc = RC_BUSY; /* it moved while it was read: no word about the revision */
     bool applied = take_news(r, &rc, &news, &refusal, err);
     if (applied)
         config_source_applied(r->options.config, is_read_from, r);
