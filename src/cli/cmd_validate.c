@@ -8,6 +8,7 @@
 #include "cli/check.h"
 #include "cli/cli.h"
 #include "cli/findings.h"
+#include "cli/place.h"
 #include "project/project.h"
 
 /* Manifests on this machine; one that does not exist yet has a producer that has not published yet.
@@ -38,15 +39,21 @@ static int run(const struct command *c)
     struct project *p = NULL;
     struct err err = ERR_INIT;
     (void)c;
-    enum rc rc = project_load(flag_text("config"), &findings, &p, &err);
+    struct project_place place;
+    enum rc rc = project_place_open(flag_text("config"), NULL, &place, &err);
+    if (rc == RC_OK)
+        rc = project_place_load(&place, &findings, &p, &err);
+    bool is_read = rc == RC_OK || findings.n_errors > 0;
     if (rc == RC_OK)
         rc = check_datasets(p, &findings, &err);
     bool is_valid =
         rc == RC_OK && findings.n_errors == 0 && (!flag_given("strict") || findings.n_items == 0);
-    if (rc != RC_OK && rc != RC_INVALID)
+    if (rc != RC_OK && (rc != RC_INVALID || !is_read))
         errlist_add(&findings, FINDING_ERROR, flag_text("config"), 0, 0, "",
-                    rc == RC_NOT_FOUND ? "missing_file" : "unreadable_file", NULL, "%s",
-                    err.message);
+                    rc == RC_NOT_FOUND ? "missing_file"
+                    : rc == RC_INVALID ? "invalid_value"
+                                       : "unreadable_file",
+                    NULL, "%s", err.message);
     errlist_sort(&findings);
     if (flag_given("json")) {
         findings_print_json(&findings);
@@ -60,12 +67,13 @@ static int run(const struct command *c)
                    findings.n_items - findings.n_errors);
     }
     project_free(p);
+    project_place_close(&place);
     errlist_done(&findings);
     return is_valid ? EXIT_FINE : EXIT_FINDINGS;
 }
 
 static const struct flag flags[] = {
-    {"config", "FILE", "offloader.yml", "offloader.yml, or the directory that holds it"},
+    {"config", "FILE", "offloader.yml", "offloader.yml, its directory, or a gs:// or s3:// prefix"},
     {"json", NULL, NULL, "print the findings as one JSON document"},
     {"strict", NULL, NULL, "warnings fail too"},
     {NULL, NULL, NULL, NULL},

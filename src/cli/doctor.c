@@ -7,13 +7,13 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "cli/place.h"
 #include "markup/markup.h"
 #include "refresh/config_source.h"
 
@@ -107,11 +107,11 @@ void doctor_done(struct doctor *d)
 
 /* ---- project ---- */
 
-static void tell_project(struct doctor *d, const char *path, const char *shown)
+static void tell_project(struct doctor *d, const struct project_place *place)
 {
     struct errlist findings = ERRLIST_INIT;
     struct err err = ERR_INIT;
-    enum rc rc = project_load(path, &findings, &d->project, &err);
+    enum rc rc = project_place_load(place, &findings, &d->project, &err);
     for (size_t i = 0; i < findings.n_items; i++) {
         const struct finding *f = &findings.items[i];
         doctor_say(d, "project", f->severity == FINDING_ERROR ? DOCTOR_FAIL : DOCTOR_WARN, f->hint,
@@ -120,45 +120,34 @@ static void tell_project(struct doctor *d, const char *path, const char *shown)
     }
     if (rc == RC_OK)
         doctor_say(d, "project", DOCTOR_OK, NULL, "%s: %zu dataset(s), %zu endpoint(s), %zu key(s)",
-                   shown, d->project->n_datasets, d->project->n_endpoints, d->project->n_keys);
-    else if (rc != RC_INVALID)
+                   d->settings.config, d->project->n_datasets, d->project->n_endpoints,
+                   d->project->n_keys);
+    else if (findings.n_errors == 0)
         doctor_say(d, "project", DOCTOR_FAIL,
-                   "OFFLOADER_CONFIG or --config names offloader.yml, its "
-                   "directory, or a gs:// or s3:// prefix",
+                   "OFFLOADER_CONFIG or --config names offloader.yml, its directory, or a gs:// or "
+                   "s3:// prefix",
                    "%s", err.message);
     errlist_done(&findings);
-}
-
-static void tell_bucket_project(struct doctor *d, const char *url)
-{
-    char directory[] = "/tmp/offloader-doctor-XXXXXX";
-    struct err err = ERR_INIT, tidy = ERR_INIT;
-    size_t n = 0;
-    if (!mkdtemp(directory)) {
-        doctor_say(d, "project", DOCTOR_FAIL, NULL, "cannot make a directory under /tmp");
-        return;
-    }
-    AUTO(mem_free_auto) char *tree = path_join(directory, "project");
-    enum rc rc = config_fetch_once(d->store, url, tree, &n, &err);
-    if (rc == RC_OK) {
-        doctor_say(d, "project", DOCTOR_OK, NULL, "%s: %zu object(s) fetched", url, n);
-        tell_project(d, tree, url);
-    } else {
-        doctor_say(d, "project", DOCTOR_FAIL, "the lines about the object store say more",
-                   "%s: %s: %s", url, config_error_class(rc, &err), err.message);
-    }
-    IGNORE(io_remove_tree(directory, &tidy)); /* under /tmp */
 }
 
 void doctor_project(struct doctor *d)
 {
     const char *config = d->settings.config;
+    struct project_place place;
+    struct err err = ERR_INIT;
     if (!config)
         return; /* the environment's finding has said so */
-    if (objectstore_is_url(config))
-        tell_bucket_project(d, config);
-    else
-        tell_project(d, config, config);
+    enum rc rc = project_place_open(config, d->store, &place, &err);
+    if (rc != RC_OK) {
+        doctor_say(d, "project", DOCTOR_FAIL, "the lines about the object store say more",
+                   "%s: %s: %s", config, config_error_class(rc, &err), err.message);
+        return;
+    }
+    if (place.n_objects)
+        doctor_say(d, "project", DOCTOR_OK, NULL, "%s: %zu object(s) fetched", config,
+                   place.n_objects);
+    tell_project(d, &place);
+    project_place_close(&place);
 }
 
 /* ---- ports ---- */

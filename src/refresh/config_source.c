@@ -266,8 +266,8 @@ static char *tree_of(const struct config_source *c, const char *revision)
 
 /* In a project from a bucket nothing outside its tree is read: no symbolic link is there, so paths
  * tell. */
-static enum rc load(const char *tree, struct errlist *findings, struct project **ret,
-                    struct err *err)
+enum rc config_load_tree(const char *tree, struct errlist *findings, struct project **ret,
+                         struct err *err)
 {
     enum rc rc = project_load(tree, findings, ret, err);
     if (rc != RC_OK || !(*ret)->keys_path)
@@ -363,7 +363,7 @@ static enum rc look_at_bucket(struct config_source *c, bool is_tick, const _Atom
     }
     AUTO(mem_free_auto) char *tree = rc == RC_OK ? tree_of(c, c->fresh.revision) : NULL;
     if (rc == RC_OK)
-        rc = load(tree, findings, &ret->project, err);
+        rc = config_load_tree(tree, findings, &ret->project, err);
     if (rc == RC_OK) {
         memcpy(c->fresh_seen, hash, 32);
         c->has_refused = false;
@@ -481,7 +481,7 @@ static enum rc load_copy(struct config_source *c, struct errlist *findings, stru
                          struct err *err)
 {
     AUTO(mem_free_auto) char *tree = tree_of(c, c->applied.revision);
-    enum rc rc = load(tree, findings, &ret->project, err);
+    enum rc rc = config_load_tree(tree, findings, &ret->project, err);
     if (rc != RC_OK)
         return rc;
     memcpy(c->fresh_seen, c->applied.listing, 32);

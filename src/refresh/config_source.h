@@ -25,9 +25,9 @@ bool config_source_is_bucket(const struct config_source *c);
 bool config_source_serves_copy(const struct config_source *c);
 
 struct config_news {
-    struct project *project; /* owned; NULL: nothing changed */
-    bool is_repeat;          /* of an error: nothing moved since it was told in full */
-    char revision[17];       /* of the project, or of what is applied */
+    struct project *project;  /* owned; NULL: nothing changed */
+    bool is_repeat;           /* of an error: nothing moved since it was told in full */
+    char revision[17];        /* of the project, or of what is applied */
     const char *copy_because; /* boot: of which error class the kept copy serves; else NULL */
 };
 
@@ -54,5 +54,9 @@ const char *config_error_class(enum rc rc, const struct err *err);
  * empty), under the same rules. *ret_objects: how many files it has. */
 MUST_CHECK enum rc config_fetch_once(struct objectstore *store, const char *url,
                                      const char *directory, size_t *ret_objects, struct err *err);
+
+/* project_load() of such a tree: nothing outside it is read, so `keys` is inside. */
+MUST_CHECK enum rc config_load_tree(const char *tree, struct errlist *findings,
+                                    struct project **ret, struct err *err);
 
 #endif

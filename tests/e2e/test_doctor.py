@@ -159,3 +159,21 @@ def test_listing_is_not_reading(doctor, tmp_path):
         document = doctor(write_tree(tmp_path / "project", sourced(source)), **gcs.env())
         assert "may be listed" in messages(document, "store") and any("cannot be read" in f for f in failures(document))
         assert any("storage.objects.get" in (c["hint"] or "") for c in document["checks"])
+
+
+def test_validate_reads_a_bucket_as_the_server_does(tmp_path):
+    with Gcs() as gcs:
+        env = {"PATH": os.environ["PATH"], **FAST, **gcs.env()}
+
+        def validate():
+            return subprocess.run([BIN, "validate", "--config", "gs://cfg/p"], env=env, capture_output=True, text=True,
+                                  check=False)
+        gcs.put_tree("cfg", "p/", tree())
+        done = validate()
+        assert done.returncode == 0 and "1 dataset(s)" in done.stdout, done
+        gcs.put("cfg", "p/endpoints/kv.yml", "name: [oops")
+        done = validate()
+        assert done.returncode == 1 and "endpoints/kv.yml:" in done.stdout + done.stderr, done
+        gcs.put("cfg", "p/../x.yml", "a: 1")
+        done = validate()
+        assert done.returncode == 1 and "name" in done.stdout, done
