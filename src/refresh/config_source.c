@@ -19,12 +19,14 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "refresh/config_int.h"
+#include "refresh/patience.h"
 
 #define LIMIT_LISTED 5000 /* placeholders come on top of a project's objects */
 #define PARALLEL_FETCHES 8
 #define LIMIT_RESTARTS 3
 #define BOOT_TRIES 3
 #define BOOT_PAUSE_MS 500
+#define BOOT_PATIENCE_US INT64_C(10000000) /* with a kept copy at hand */
 
 struct config_source {
     char *location;  /* a path, or a URL that ends in '/' */
@@ -508,6 +510,28 @@ static void find_copy(struct config_source *c)
     config_copy_done(&c->applied);
 }
 
+/* The first look, several times if need be; with a copy to fall back on not for long. */
+static enum rc try_bucket(struct config_source *c, struct errlist *findings,
+                          struct config_news *ret, struct err *err)
+{
+    struct patience patience;
+    enum rc rc = RC_UNAVAILABLE;
+    patience_begin(&patience, c->has_seen ? BOOT_PATIENCE_US : INT64_MAX / 2);
+    for (int try = 0; try < BOOT_TRIES; try++) {
+        if (try > 0)
+            pause_before(try - 1);
+        rc = config_source_look(c, false, &patience.is_over, findings, ret, err);
+        if (rc == RC_CANCELLED)
+            rc = err_set(err, RC_UNAVAILABLE, "the bucket does not answer in time");
+        if (!is_transient(rc) || atomic_load(&patience.is_over))
+            break;
+        log_event(LOG_WARN, "config", "the project's bucket cannot be read", LF_INT("try", try + 1),
+                  LF_STR("error", err->message));
+    }
+    patience_end(&patience);
+    return rc;
+}
+
 static enum rc boot_from_bucket(struct config_source *c, struct errlist *findings,
                                 struct config_news *ret, struct err *err)
 {
@@ -515,15 +539,7 @@ static enum rc boot_from_bucket(struct config_source *c, struct errlist *finding
     if (rc != RC_OK)
         return rc;
     find_copy(c);
-    for (int try = 0; try < BOOT_TRIES; try++) {
-        if (try > 0)
-            pause_before(try - 1);
-        rc = config_source_look(c, false, NULL, findings, ret, err);
-        if (!is_transient(rc))
-            break;
-        log_event(LOG_WARN, "config", "the project's bucket cannot be read", LF_INT("try", try + 1),
-                  LF_STR("error", err->message));
-    }
+    rc = try_bucket(c, findings, ret, err);
     if (rc == RC_OK && !ret->project)
         return load_copy(c, findings, ret, err); /* nothing moved since it was fetched */
     if (!c->has_seen || !(is_transient(rc) || rc == RC_DENIED))

@@ -197,6 +197,16 @@ def test_the_bucket_away_at_boot_serves_the_kept_copy_loudly(gcs, serve, tmp_pat
     assert sync_of(server)["result"] == "unchanged" and gauge(server, "offloader_config_sync_ok") == 1
 
 
+def test_a_bucket_that_hangs_at_boot_is_not_waited_for_long(gcs, serve, tmp_path):
+    cache = tmp_path / "kept"
+    gcs.put_tree("cfg", "p/", tree())
+    serve("gs://cfg/p/", cache=cache, **FAST, **gcs.env()).stop()
+    gcs.fault("hang", times=10 ** 6)
+    server = serve("gs://cfg/p/", cache=cache, **FAST, **gcs.env())
+    assert ids(server) == ["a", "b"] and sync_of(server)["error"] == "unreachable"
+    assert gcs.count("list") <= 3, "ended by the patience of the start, before the stall time-out's retries"
+
+
 def test_an_expired_credential_at_boot_serves_the_kept_copy(serve, tmp_path):
     cache = tmp_path / "kept"
     with Gcs(tokens=["good-token-of-the-tests"]) as store:
