@@ -207,8 +207,12 @@ static void on_scalar(struct builder *b, struct fy_event *e, const struct fy_mar
     if (!node)
         return;
     node->text = text;
-    if (!e->scalar.value || fy_token_scalar_style(e->scalar.value) == FYSS_PLAIN)
+    enum fy_scalar_style style =
+        e->scalar.value ? fy_token_scalar_style(e->scalar.value) : FYSS_PLAIN;
+    if (style == FYSS_PLAIN)
         resolve_plain(node);
+    else if (style == FYSS_SINGLE_QUOTED || style == FYSS_DOUBLE_QUOTED)
+        node->column--; /* the mark stands behind the quote */
 }
 
 static void on_open(struct builder *b, enum node_kind kind, const struct fy_mark *mark)
