@@ -39,7 +39,7 @@ def scans(base, n=400000):
 def heavy(tmp_path_factory):
     base = tmp_path_factory.mktemp("heavy")
     w = scans(base)
-    with running(w.path, base / "cache", OFFLOADER_POOL_SIZE="1", OFFLOADER_INLINE_ROWS="1000", OFFLOADER_ACCESS_LOG="on") as s:
+    with running(w.path, base / "cache", OFFLOADER_POOL_SIZE="1", OFFLOADER_INLINE_ROWS="1000", OFFLOADER_QUEUE_TIMEOUT_MS="30", OFFLOADER_ACCESS_LOG="on") as s:
         yield s
 
 
@@ -50,12 +50,12 @@ def status_of(data):
 
 def test_a_slow_head_gets_408_and_an_idle_connection_goes(tmp_path):
     w = tiny(tmp_path)
-    with running(w.path, tmp_path / "cache", OFFLOADER_REQUEST_TIMEOUT_MS="400", OFFLOADER_IDLE_TIMEOUT_MS="900") as s:
+    with running(w.path, tmp_path / "cache", OFFLOADER_REQUEST_TIMEOUT_MS="1000", OFFLOADER_IDLE_TIMEOUT_MS="1500") as s:
         began = time.monotonic()
         with Wire(s.api_port) as slow, Wire(s.api_port) as idle, Wire(s.api_port) as new, Wire(s.api_port) as busy:
             slow.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ")
             idle.ask([get("/healthz")])
-            for _ in range(30):  # never idle long enough, and each head in time although one byte of the next is always there
+            for _ in range(45):  # never idle long enough, and each head in time although one byte of the next is always there
                 busy.send(get("/healthz")[1:] + b"G" if _ else get("/healthz") + b"G")
                 assert busy.read().status == 200
                 slow_byte = b"a"
@@ -68,7 +68,7 @@ def test_a_slow_head_gets_408_and_an_idle_connection_goes(tmp_path):
             assert [r.status for r in got] == [408] and got[0].header("connection") == "close"
             assert json.loads(got[0].body)["error"]["family"] == "bad_request"
             assert idle.rest() == b"" and new.rest() == b""
-            assert time.monotonic() - began >= 0.8
+            assert time.monotonic() - began >= 1.5
             busy.send(get("/healthz")[1:])
             assert busy.read().status == 200
 
@@ -76,7 +76,7 @@ def test_a_slow_head_gets_408_and_an_idle_connection_goes(tmp_path):
 def test_connection_limit(tmp_path):
     """The one that has waited longest makes room; who still does not fit gets 503."""
     w = scans(tmp_path)
-    with running(w.path, tmp_path / "cache", OFFLOADER_MAX_CONNECTIONS="70", OFFLOADER_INLINE_ROWS="1000", OFFLOADER_QUEUE_TIMEOUT_MS="30000") as s:  # 6 for the API port
+    with running(w.path, tmp_path / "cache", OFFLOADER_MAX_CONNECTIONS="70", OFFLOADER_POOL_SIZE="1", OFFLOADER_INLINE_ROWS="1000", OFFLOADER_QUEUE_TIMEOUT_MS="30000") as s:  # 6 for the API port
         wires = [Wire(s.api_port) for _ in range(6)]
         for i, x in enumerate(wires):
             x.ask([get("/healthz")])
@@ -182,7 +182,7 @@ def test_a_thousand_slow_clients(tmp_path):
 
 def test_answers_that_wait_for_readers_are_bounded(tmp_path):
     w = tiny(tmp_path)
-    w.publish("kv", "s2", [("x" * 2000, i) for i in range(1000)])
+    w.publish("kv", "s2", [("x" * 8000, i) for i in range(1000)])  # far more than the kernel holds
     with running(w.path, tmp_path / "cache", OFFLOADER_SEND_BUFFER_BYTES="4MiB") as s:
         readers = [Wire(s.api_port, receive_bytes=2048) for _ in range(4)]
         for x in readers:
@@ -274,15 +274,19 @@ def test_a_query_past_its_time_is_504(tmp_path):
 def test_a_hang_up_stops_the_query_and_is_logged_as_499(heavy):
     wait_for(lambda: metric(heavy, "offloader_pool_busy") == 0, "a quiet pool")
     before = metric(heavy, "offloader_requests_total", endpoint="scan", status="client_error")
-    for i in range(4):
+    n = [0]
+
+    def hang_up():
+        n[0] += 1
         with Wire(heavy.api_port) as x:
-            x.send(get(f"/v1/endpoints/scan?x=0.{i}", f"X-Request-Id: hang-up-{i}"))
-            wait_for(lambda: metric(heavy, "offloader_pool_busy") > 0, "the query")
-            if i % 2:
+            x.send(get(f"/v1/endpoints/scan?x=0.{n[0]}", f"X-Request-Id: hang-up-{n[0]:03d}"))
+            time.sleep(0.005)  # time to begin, not to end
+            if n[0] % 2:
                 x.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         wait_for(lambda: metric(heavy, "offloader_pool_busy") == 0, "the pool to be free")
-    wait_for(lambda: metric(heavy, "offloader_requests_total", endpoint="scan", status="client_error") >= before + 1, "them to be counted")
-    assert re.search(r'"request_id":"hang-up-\d".*"status":499', heavy.log())
+        return metric(heavy, "offloader_requests_total", endpoint="scan", status="client_error") >= before + 2
+    wait_for(hang_up, "them to be counted")
+    assert re.search(r'"request_id":"hang-up-\d+".*"status":499', heavy.log())
     assert heavy.get("/v1/endpoints/scan?x=7").status == 200
 
 
@@ -308,11 +312,12 @@ def test_idle_connections_cost_little(tmp_path):
 def test_a_drain_loses_nothing(tmp_path):
     """R-09: SIGTERM with requests in flight, idle, half-sent, stalled, new and pipelined."""
     w = scans(tmp_path)
-    with running(w.path, tmp_path / "cache", OFFLOADER_DRAIN_SECONDS="20", OFFLOADER_REQUEST_TIMEOUT_MS="2000", OFFLOADER_INLINE_ROWS="1000", OFFLOADER_QUEUE_TIMEOUT_MS="30000") as s:
-        idle, half, flying, late, stalled = (Wire(s.api_port) for _ in range(5))
+    with running(w.path, tmp_path / "cache", OFFLOADER_DRAIN_SECONDS="20", OFFLOADER_POOL_SIZE="1", OFFLOADER_REQUEST_TIMEOUT_MS="2000", OFFLOADER_INLINE_ROWS="1000", OFFLOADER_QUEUE_TIMEOUT_MS="30000") as s:
+        idle, half, flying, second, third, late, stalled = (Wire(s.api_port) for _ in range(7))
         idle.ask([get("/healthz")])
         half.send(b"GET /healthz HTTP/1.1\r\n")
-        flying.send(get("/v1/endpoints/scan") + get("/healthz"))
+        for x in (flying, second, third):
+            x.send(get("/v1/endpoints/scan") + get("/healthz"))
         stalled.send(b"GET /heal")
         wait_for(lambda: metric(s, "offloader_pool_busy") == 1, "the query")
         s.process.send_signal(signal.SIGTERM)
@@ -325,9 +330,11 @@ def test_a_drain_loses_nothing(tmp_path):
             assert got.status == 200 and got.header("connection") == "close"
         half.send(b"Host: x\r\n\r\n")
         assert half.read().header("connection") == "close"
-        assert flying.read().status == 200  # "close" or not: it was taken before
+        for x in (flying, second, third):
+            assert x.read().status == 200  # "close" or not: it was taken before
+            x.close()
         assert idle.rest() == b""
-        for x in (idle, half, flying, late):
+        for x in (idle, half, late):
             x.close()
         assert status_of(stalled.rest()) in ([], [408])
         assert s.process.wait(15) == 0
