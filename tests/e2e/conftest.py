@@ -109,6 +109,21 @@ class Server:
         document = self.admin("/diagnostics", token=ADMIN_TOKEN).json
         return next(d for d in document["datasets"] if d["dataset"] == name)
 
+    def children(self, kind):
+        """Process numbers of the server's children of this kind: `__ingest`, `__query`."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+                    parent = int(f.read().rsplit(")", 1)[1].split()[1])
+                with open(f"/proc/{pid}/cmdline", "rb") as f:
+                    command = f.read().split(b"\0")
+            except OSError:
+                continue
+            if parent == self.process.pid and kind.encode() in command:
+                found.append(int(pid))
+        return found
+
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as f:
             return f.read()

@@ -12,21 +12,6 @@ TRIALS = 20
 N_ROWS = 60000
 
 
-def ingest_children(server):
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
-                parent = int(f.read().rsplit(")", 1)[1].split()[1])
-            with open(f"/proc/{pid}/cmdline", "rb") as f:
-                command = f.read().split(b"\0")
-        except OSError:
-            continue
-        if parent == server.process.pid and b"__ingest" in command:
-            found.append(int(pid))
-    return found
-
-
 class Caller:
     """Asks without a pause; every answer has to be a good one."""
 
@@ -66,7 +51,7 @@ def test_twenty_ways_to_lose_an_ingest(serve, project):
     for trial in range(TRIALS):
         p.publish(f"s{trial}", [(f"k{i}", i + trial) for i in range(N_ROWS)])
         refresh = post_refresh(server)
-        child = wait_for(lambda: ingest_children(server) or not refresh.is_alive(), "the ingest child")
+        child = wait_for(lambda: server.children("__ingest") or not refresh.is_alive(), "the ingest child")
         if child is not True:
             os.kill(child[0], next(ways))
             hit += 1
@@ -74,7 +59,7 @@ def test_twenty_ways_to_lose_an_ingest(serve, project):
         attempt = server.dataset("kv")["last_attempted"]
         if child is not True and attempt["status"] != "ok":
             assert attempt["status"] == "failed", attempt
-        assert ingest_children(server) == []
+        assert server.children("__ingest") == []
     # Undisturbed, the last one comes in: nothing of the failures is left in the way.
     server.post("/datasets/kv/refresh")
     assert wait_for(lambda: server.get("/v1/endpoints/kv?id=k1").rows[0]["n"] == 1 + TRIALS - 1, "the last snapshot")

@@ -104,21 +104,6 @@ def bytes_read(web):
     return sum(last - first + 1 for first, last in ranges(web))
 
 
-def query_processes(server):
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
-                parent = int(f.read().rsplit(")", 1)[1].split()[1])
-            with open(f"/proc/{pid}/cmdline", "rb") as f:
-                command = f.read().split(b"\0")
-        except OSError:
-            continue
-        if parent == server.process.pid and b"__query" in command:
-            found.append(int(pid))
-    return found
-
-
 def test_the_same_rows_as_local_table(remote):
     server = remote()
     seed = random.SystemRandom().randrange(2 ** 32)
@@ -212,7 +197,7 @@ def test_a_killed_process_is_replaced(remote):
     expected = server.get("/v1/endpoints/sums_local_table?limit=30").rows
     for i in range(6):
         assert server.get(f"/v1/endpoints/sums_remote_scan?limit={20 + i}").rows == expected[:20 + i]
-        for pid in query_processes(server):
+        for pid in server.children("__query"):
             os.kill(pid, (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT)[i % 3])
     assert server.get("/v1/endpoints/sums_remote_scan?limit=30").rows == expected
     assert "offloader_duckdb_up 1" in server.admin("/metrics").body.decode()
@@ -227,20 +212,20 @@ def test_killed_in_the_middle_of_a_query_it_is_tried_once_more(remote, web):
     caller = threading.Thread(target=lambda: answers.append(server.get("/v1/endpoints/sums_remote_scan?day=2026-01-30")))
     caller.start()
     wait_for(lambda: web.count("get") > 0, "the query to read")
-    before = query_processes(server)
+    before = server.children("__query")
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     gate.set()
     caller.join(30)
     assert answers[0].status == 200
     assert answers[0].rows == server.get("/v1/endpoints/sums_local_table?day=2026-01-30").rows
-    assert not set(before) & set(query_processes(server))
+    assert not set(before) & set(server.children("__query"))
 
 
 def test_a_stopped_process_costs_a_timeout_only(remote):
     server = remote(OFFLOADER_QUERY_TIMEOUT_MS="1000")
     wait_for(lambda: server.get("/v1/endpoints/rows_remote_scan?limit=1").status == 200, "the first answer")
-    for pid in query_processes(server):
+    for pid in server.children("__query"):
         os.kill(pid, signal.SIGSTOP)
     assert server.get("/v1/endpoints/rows_remote_scan?limit=2").status == 504
     wait_for(lambda: server.get("/v1/endpoints/rows_remote_scan?limit=2").status == 200, "another process")
@@ -287,4 +272,4 @@ def test_engine_duckdb_answers_local_endpoints_alike(serve, tmp_path, parquet):
             assert ours.status == theirs.status == 200
             assert ours.body.split(b'"meta"')[0] == theirs.body.split(b'"meta"')[0], query
             assert ours.meta["page"] == theirs.meta["page"], "cursors and totals too"
-    assert query_processes(store) == [] and query_processes(duckdb) != []
+    assert store.children("__query") == [] and duckdb.children("__query") != []
