@@ -41,11 +41,11 @@ test-asan: setup
 	@ninja -C build-asan -j$(JOBS)
 	@tools/run-tests build-asan
 
-## make test-tsan  the unit tests under ThreadSanitizer; with STRESS=1 swaps, reloads and actions under load too
+## make test-tsan  the unit and whole-program tests under ThreadSanitizer; with STRESS=1 swaps, reloads and actions under load too
 test-tsan: setup
 	@test -f build-tsan/build.ninja || meson setup build-tsan -Db_sanitize=thread -Db_lundef=false >/dev/null
 	@ninja -C build-tsan -j$(JOBS)
-	@meson test -C build-tsan --print-errorlogs
+	@tools/run-tests build-tsan
 	@test -z "$(STRESS)" || tools/run-stress build-tsan
 
 ## make test-long  what takes hours: tests/long, and a million pairs of the store against DuckDB; ROW=r07 is one row
@@ -55,10 +55,12 @@ test-long: build
 
 ## make lint       formatting, layers, clang-tidy, cppcheck
 lint: build
+	@tools/setup tools/packages-lint.txt
 	@tools/lint $(BUILD)
 
 ## make fuzz       libFuzzer on every target under ASan and UBSan, FUZZ_SECONDS each (default 5)
 fuzz: setup
+	@tools/setup tools/packages-lint.txt
 	@tools/fuzz build-fuzz
 
 clean:
