@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The cache directory (snapshots.md, Warm start): what a changed bit, a lost file, a full or read-only
-disk costs. R-10 P: 60 flips spread by a printed seed; tests/long does 6,000."""
+disk costs. R-10 P: 36 flips spread by a printed seed; tests/long does 6,000."""
 import errno
 import glob
 import json
@@ -19,7 +19,7 @@ from stamped import TENANTS, Stamped, token
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fault"))
 from control import Control  # noqa: E402
 
-FLIPS = int(os.environ.get("OFFLOADER_TEST_FLIPS", "60"))
+FLIPS = int(os.environ.get("OFFLOADER_TEST_FLIPS", "36"))
 SEED = int(os.environ.get("OFFLOADER_TEST_SEED", "1"))
 
 
