@@ -99,7 +99,9 @@ static void watch(struct batch *b)
         tell(b, n_done);
         mutex_lock(&b->lock);
     }
+    size_t n_done = b->n_done; /* the last may have ended while the one before was told */
     mutex_unlock(&b->lock);
+    tell(b, n_done);
 }
 
 enum rc download_all(const struct download_options *options, struct download *items, size_t n,
