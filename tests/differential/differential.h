@@ -43,6 +43,7 @@ static inline bool chance_is(struct chance *c, int percent)
 /* ---- table.c ---- */
 
 #define TABLE_COLUMNS 8
+#define LARGE_ROWS 8192 /* more than a block of the store */
 
 struct table {
     struct arena arena; /* owns everything */

@@ -31,8 +31,8 @@ static size_t random_rows(struct chance *c)
     static const size_t odd[] = {0, 1, 2, 8191, 8192, 8193};
     if (chance_is(c, 4))
         return odd[chance_below(c, ARRAY_LEN(odd))];
-    if (chance_is(c, 5))
-        return chance_below(c, 5 * 8192);
+    if (chance_is(c, 16))
+        return LARGE_ROWS + 1 + chance_below(c, 3 * LARGE_ROWS);
     return chance_below(c, chance_is(c, 20) ? 2000 : 60);
 }
 
@@ -81,7 +81,7 @@ static bool run_requests(struct lane *l, struct chance *c, const struct table *t
 {
     struct answer answers[2][2];
     bool fine = true;
-    int n = t->n_rows > 5000 ? REQUESTS_A_WORLD / 4 : REQUESTS_A_WORLD;
+    int n = t->n_rows > LARGE_ROWS ? REQUESTS_A_WORLD * 2 / 3 : REQUESTS_A_WORLD;
     for (int i = 0; i < 4; i++)
         answer_init(&answers[i / 2][i % 2]);
     for (int i = 0; fine && i < n; i++) {

@@ -55,8 +55,9 @@ static void choose_filters(struct request *r, const struct table *t, struct chan
                                   .op = FILTER_EQ,
                                   .value = table_pick(t, c, t->tenant_column)};
     }
-    for (size_t n = chance_below(c, 4); n > 0; n--) {
-        int column = t->n_sort_columns && chance_is(c, 50)
+    bool is_large = t->n_rows > LARGE_ROWS;
+    for (size_t n = is_large + chance_below(c, is_large ? 2 : 4); n > 0; n--) {
+        int column = !is_large && t->n_sort_columns && chance_is(c, 50)
                          ? t->sort_columns[chance_below(c, (size_t)t->n_sort_columns)]
                          : (int)chance_below(c, t->schema.n_columns);
         if (t->columns[column].type == TYPE_JSON || column == t->tenant_column)

@@ -224,6 +224,12 @@ static void fill_column(struct table *t, struct chance *c, int column, bool for_
 {
     enum habit h = (enum habit)chance_below(c, N_HABITS);
     int nulls = chance_is(c, 40) ? 0 : chance_is(c, 10) ? 100 : (int)chance_below(c, 60);
+    /* Many blocks: values that let whole blocks be skipped, and keys that pay for a posting list.
+     */
+    if (t->n_rows > LARGE_ROWS && chance_is(c, 75)) {
+        h = chance_is(c, 65) ? HABIT_RISING : HABIT_SOME;
+        nulls = nulls < 30 ? nulls : 0;
+    }
     if (column == t->tenant_column)
         h = chance_is(c, 80) ? HABIT_FEW : HABIT_ODD;
     for (size_t row = 0; row < t->n_rows; row++) {
@@ -238,7 +244,8 @@ static void fill_column(struct table *t, struct chance *c, int column, bool for_
 static void choose_sort(struct table *t, struct chance *c)
 {
     size_t n = t->schema.n_columns;
-    int most = (int)chance_below(c, 4);
+    bool is_large = t->n_rows > LARGE_ROWS;
+    int most = (int)chance_below(c, is_large ? 2 : 4);
     if (t->tenant_column >= 0)
         t->sort_columns[t->n_sort_columns++] = t->tenant_column;
     for (size_t i = 0; i < n && t->n_sort_columns < most; i++) {
