@@ -9,6 +9,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/sort.h"
 #include "store/group_int.h"
 
 _Thread_local struct group_state grouping;
@@ -349,15 +350,14 @@ static size_t sort_groups(struct store_scratch *x)
     struct value row[QUERY_LIMIT_OUTPUTS];
     struct value *values =
         scratch_array(x, &x->values, grouping.n_groups * n_values + 1, sizeof *values);
-    uint32_t *order = scratch_array(x, &x->order, grouping.n_groups + 1, sizeof *order);
+    uint32_t *order = scratch_array(x, &x->order, 2 * (grouping.n_groups + 1), sizeof *order);
     for (size_t i = 0; i < grouping.n_groups; i++) {
         group_values(x, i, row);
         order_values(q, row, &values[i * n_values]);
         if (is_after_seek(q, &values[i * n_values]))
             order[kept++] = (uint32_t)i;
     }
-    if (kept)
-        qsort_r(order, kept, sizeof *order, compare_groups, x);
+    sort_stable(order, order + kept + kept % 2, kept, sizeof *order, compare_groups, x);
     return kept;
 }
 

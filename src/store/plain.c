@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 
+#include "base/sort.h"
 #include "store/store_int.h"
 
 /* Largest page that is kept in a heap; past it all matches are gathered and sorted. */
@@ -43,7 +44,8 @@ static void make_order(struct store_scratch *x, struct plan_order *o)
     }
 }
 
-static void fill_entry(struct store_scratch *x, const struct plan_order *o, uint32_t row, uint64_t *entry)
+static void fill_entry(struct store_scratch *x, const struct plan_order *o, uint32_t row,
+                       uint64_t *entry)
 {
     uint64_t *to = entry;
     for (int i = 0; i < o->n_columns; i++) {
@@ -66,7 +68,8 @@ static void fill_entry(struct store_scratch *x, const struct plan_order *o, uint
     *to = row;
 }
 
-static int compare_texts(struct store_scratch *x, const struct slot_column *c, uint32_t a, uint32_t b)
+static int compare_texts(struct store_scratch *x, const struct slot_column *c, uint32_t a,
+                         uint32_t b)
 {
     /* Two rows of different blocks: the first text must outlive the second view, which points into
      * the map and so does. */
@@ -106,14 +109,15 @@ static int compare_entries(struct store_scratch *x, const struct plan_order *o, 
 
 struct page {
     struct plan_order order;
-    uint64_t wanted; /* offset + limit + 1, at most the rows there are */
+    uint64_t wanted;  /* offset + limit + 1, at most the rows there are */
     size_t n, stride; /* entries; words an entry */
     bool is_heap;
     uint64_t skip, n_total;
     struct query_result *result;
 };
 
-static _Thread_local struct page page; /* of the execution at hand: batches come without an argument */
+static _Thread_local struct page
+    page; /* of the execution at hand: batches come without an argument */
 
 static uint64_t *entry_at(struct store_scratch *x, size_t i)
 {
@@ -176,7 +180,8 @@ static bool is_after_seek(struct store_scratch *x, uint32_t row)
         return true;
     seek_values(x, row, values);
     for (int i = 0; i <= q->n_order; i++) {
-        int order = value_compare(&values[i], &q->seek[i], i < q->n_order && q->order[i].descending);
+        int order =
+            value_compare(&values[i], &q->seek[i], i < q->n_order && q->order[i].descending);
         if (order != 0)
             return order > 0;
     }
@@ -238,8 +243,11 @@ static void run_ordered(struct store_scratch *x)
     page.stride = (size_t)page.order.n_slots + 1;
     page.is_heap = page.wanted <= HEAP_LIMIT;
     scan_rows(x, on_ordered_batch);
-    if (page.n)
-        qsort_r(x->entries.p, page.n, page.stride * sizeof(uint64_t), compare_for_sort, x);
+    if (page.n) {
+        scratch_array(x, &x->entries, 2 * page.n * page.stride, sizeof(uint64_t));
+        sort_stable(x->entries.p, entry_at(x, page.n), page.n, page.stride * sizeof(uint64_t),
+                    compare_for_sort, x);
+    }
     uint32_t last = 0;
     for (size_t i = (size_t)q->offset; i < page.n && i < q->offset + q->limit; i++) {
         last = (uint32_t)entry_at(x, i)[page.order.n_slots];
@@ -336,8 +344,8 @@ enum rc run_plain(struct store_scratch *x, struct query_result *ret)
     uint64_t n_rows = x->high - x->low;
     page = (struct page){.result = ret};
     /* A page that starts after the last row still has a total. */
-    page.wanted = q->offset > n_rows || q->limit > n_rows - q->offset ? n_rows + 1
-                                                                      : q->offset + q->limit + 1;
+    page.wanted =
+        q->offset > n_rows || q->limit > n_rows - q->offset ? n_rows + 1 : q->offset + q->limit + 1;
     x->stats.grouping = "none";
     if (is_physical_order(x))
         run_streamed(x);
