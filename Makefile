@@ -4,7 +4,7 @@ BUILD ?= build
 JOBS ?= $(shell nproc)
 PYTEST = /usr/bin/python3 -m pytest
 
-.PHONY: all build setup run test unit e2e test-asan test-tsan test-long lint fuzz bench clean help
+.PHONY: all build setup run test unit e2e test-asan test-tsan test-long lint fuzz bench bench-check clean help
 
 all: build
 
@@ -52,6 +52,17 @@ test-tsan: setup
 test-long: build
 	@tools/run-long $(BUILD) $(ROW)
 	@test -n "$(ROW)" || $(BUILD)/tests/differential/differential --pairs 1000000
+
+## make bench      ourselves and our peers, interleaved (ROUNDS=42; about 20 minutes; wants a quiet machine)
+bench: build
+	@tools/setup tools/packages-bench.txt
+	@bench/setup-peers
+	@/usr/bin/python3 bench/run.py
+
+## make bench-check instructions per answer against bench/instructions.json; a rise over 3 % fails
+bench-check: build
+	@tools/setup tools/packages-bench.txt
+	@/usr/bin/python3 bench/instructions.py
 
 ## make lint       formatting, layers, clang-tidy, cppcheck
 lint: build

@@ -1,13 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The entry points of reading: set up a scratch, guard it, run. */
-#include <fcntl.h>
-#include <time.h>
-#include <unistd.h>
-
 #include "base/hash.h"
-#include "base/io.h"
 #include "base/mem.h"
-#include "base/timeutil.h"
 #include "store/store_int.h"
 
 static void begin(struct store_scratch *x, struct store *s, const struct query *q)
@@ -138,78 +132,5 @@ enum rc store_each_tenant(struct store *s, enum rc (*on_tenant)(void *arg, struc
     }
     guard_leave();
     store_scratch_free(x);
-    return rc;
-}
-
-/* ---- scrub ---- */
-
-static void pace(uint64_t n_bytes, uint64_t bytes_per_second)
-{
-    uint64_t ns = bytes_per_second ? n_bytes * 1000000000 / bytes_per_second : 0;
-    struct timespec pause = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
-    if (ns)
-        (void)nanosleep(&pause, NULL); /* waking early only scrubs faster */
-}
-
-struct scrubbing {
-    struct store *store;
-    uint64_t bytes_per_second;
-    const _Atomic bool *cancelled;
-    struct buf block;
-};
-
-/* A piece of the file into x->block. */
-static enum rc read_piece(struct scrubbing *x, uint64_t at, uint64_t n_bytes, struct err *err)
-{
-    const struct store *s = x->store;
-    if (x->cancelled && atomic_load_explicit(x->cancelled, memory_order_relaxed))
-        return err_set(err, RC_CANCELLED, "scrubbing was stopped");
-    buf_reset(&x->block);
-    if (!buf_reserve(&x->block, (size_t)n_bytes + 8))
-        return err_set(err, RC_NO_MEMORY, "out of memory while scrubbing");
-    pace(n_bytes, x->bytes_per_second);
-    return io_pread_all(s->fd, x->block.p, (size_t)n_bytes, at, s->path, err);
-}
-
-static enum rc scrub_whole(struct scrubbing *x, uint64_t at, uint64_t n_bytes, uint32_t crc,
-                           struct err *err)
-{
-    enum rc rc = read_piece(x, at, n_bytes, err);
-    if (rc == RC_OK && crc32c(0, x->block.p, (size_t)n_bytes) != crc)
-        rc = err_set(err, RC_CORRUPT, "%s: a dictionary or posting list does not verify",
-                     x->store->path);
-    return rc;
-}
-
-static enum rc scrub_column(struct scrubbing *x, int column, struct err *err)
-{
-    struct store *s = x->store;
-    const struct store_column *c = &s->columns[column];
-    enum rc rc = RC_OK;
-    if (c->entry->flags & COLUMN_HAS_DICTIONARY)
-        rc = scrub_whole(x, c->entry->dictionary_at, c->entry->dictionary_bytes,
-                         c->entry->dictionary_crc, err);
-    if (rc == RC_OK && (c->entry->flags & COLUMN_HAS_POSTING))
-        rc = scrub_whole(x, c->entry->posting_at, c->entry->posting_bytes, c->entry->posting_crc,
-                         err);
-    for (size_t i = 0; rc == RC_OK && i < s->n_blocks; i++) {
-        rc = read_piece(x, c->chunks[i].at, c->chunks[i].n_bytes, err);
-        if (rc == RC_OK && !chunk_verify(s, column, i, (const uint8_t *)x->block.p))
-            rc = err_set(err, RC_CORRUPT, "%s: a block does not verify", s->path);
-    }
-    return rc;
-}
-
-enum rc store_scrub(struct store *s, uint64_t bytes_per_second, const _Atomic bool *cancelled,
-                    struct err *err)
-{
-    struct scrubbing x = {.store = s, .bytes_per_second = bytes_per_second, .cancelled = cancelled};
-    enum rc rc = RC_OK;
-    buf_init(&x.block, SIZE_MAX);
-    for (size_t i = 0; rc == RC_OK && i <= s->n_columns; i++)
-        rc = scrub_column(&x, (int)i, err);
-    if (rc == RC_CORRUPT)
-        atomic_store(&s->broken, true);
-    buf_done(&x.block);
     return rc;
 }

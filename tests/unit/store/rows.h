@@ -3,6 +3,8 @@
 #ifndef OFFLOADER_TESTS_STORE_ROWS_H
 #define OFFLOADER_TESTS_STORE_ROWS_H
 
+#include <math.h>
+
 #include "../unit.h"
 #include "store/store.h"
 

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * R-10: whatever happens to the bytes of a store file is found, at open, at first touch or by the
+ * scrub, and never crashes the reader. Every byte of a small file is flipped, every length tried.
+ */
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "rows.h"
+#include "store/format.h"
+
+#define N_ROWS 300
+
+struct file {
+    char *directory;
+    char path[700];
+    char *bytes;
+    size_t n;
+};
+
+static struct file file;
+
+static int set_up(void **state)
+{
+    struct buf b;
+    struct err err = ERR_INIT;
+    (void)state;
+    file.directory = unit_directory();
+    snprintf(file.path, sizeof file.path, "%s/%s", file.directory, STORE_FILE_NAME);
+    rows_write(file.directory, N_ROWS, 128);
+    buf_init(&b, 1u << 24);
+    CHECK_OK("the file is read", io_read_file(file.path, &b, &err), &err);
+    file.bytes = buf_take_cstr(&b, &file.n);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    mem_free(file.bytes);
+    unit_remove(file.directory);
+    return 0;
+}
+
+static void put_file(const char *p, size_t n)
+{
+    struct err err = ERR_INIT;
+    AUTO(fd_auto) int fd = -1;
+    CHECK_OK("open", io_open(file.path, O_WRONLY | O_CREAT | O_TRUNC, 0644, &fd, &err), &err);
+    CHECK_OK("write", io_write_all(fd, p, n, file.path, &err), &err);
+}
+
+static enum rc take_row(void *arg, const struct value *values)
+{
+    (void)values;
+    ++*(uint64_t *)arg;
+    return RC_OK;
+}
+
+/* Reads all columns, then by prefix, by posting list and in groups: everything a query can touch. */
+static enum rc read_all(struct store *s, struct store_scratch *x)
+{
+    struct query_output outputs[N_TEST_COLUMNS];
+    bool wanted[N_TEST_COLUMNS];
+    for (int i = 0; i < N_TEST_COLUMNS; i++) {
+        outputs[i] = (struct query_output){.column = i, .aggregate = AGG_NONE};
+        wanted[i] = true;
+    }
+    struct query_filter filters[] = {
+        {.column = COLUMN_TENANT, .op = FILTER_EQ, .value = {.kind = VALUE_TEXT, .text = STR("t001")}},
+        {.column = COLUMN_CODE, .op = FILTER_EQ, .value = {.kind = VALUE_INT, .integer = 5}},
+    };
+    struct query_order by_word = {.output = COLUMN_WORD};
+    int group = COLUMN_FLAG;
+    struct query_output grouped[] = {{COLUMN_FLAG, AGG_NONE}, {COLUMN_RATE, AGG_SUM}};
+    struct query queries[] = {
+        {.outputs = outputs, .n_outputs = N_TEST_COLUMNS, .limit = N_ROWS},
+        {.outputs = outputs, .n_outputs = N_TEST_COLUMNS, .limit = 9, .filters = filters, .n_filters = 1},
+        {.outputs = outputs, .n_outputs = N_TEST_COLUMNS, .limit = 9, .filters = filters + 1, .n_filters = 1},
+        {.outputs = outputs, .n_outputs = N_TEST_COLUMNS, .limit = 9, .order = &by_word, .n_order = 1},
+        {.outputs = grouped, .n_outputs = 2, .limit = 9, .groups = (group = 0, &group), .n_groups = 1, .grouped = true},
+    };
+    enum rc worst = RC_OK;
+    for (size_t i = 0; i < ARRAY_LEN(queries); i++) {
+        static struct query_result result;
+        struct err err = ERR_INIT;
+        uint64_t n = 0;
+        queries[i].schema = &test_schema;
+        queries[i].wanted = wanted;
+        (void)store_estimate(s, &queries[i], x);
+        enum rc rc = store_execute(s, &queries[i], NULL, (struct row_sink){take_row, &n}, x, &result, NULL, &err);
+        worst = rc != RC_OK ? rc : worst;
+    }
+    return worst;
+}
+
+/* RC_OK: nothing was found. Else what found it first: at open, by a query, by the scrub. */
+static enum rc find_damage(struct store_scratch *x)
+{
+    struct store *s = NULL;
+    struct err err = ERR_INIT;
+    enum rc rc = store_open(file.directory, &s, &err);
+    if (rc != RC_OK)
+        return rc;
+    rc = read_all(s, x);
+    if (rc == RC_OK)
+        rc = store_scrub(s, 0, NULL, &err);
+    if (rc != RC_OK)
+        CHECK("whoever finds damage says so to all", store_is_broken(s));
+    store_free(s);
+    return rc;
+}
+
+static void test_whole_file_is_fine(void **state)
+{
+    struct store_scratch *x = store_scratch_new();
+    (void)state;
+    put_file(file.bytes, file.n);
+    CHECK_INT("nothing is wrong with it", find_damage(x), RC_OK);
+    store_scratch_free(x);
+}
+
+static void test_every_flipped_byte_is_found(void **state)
+{
+    static const uint8_t masks[] = {0x01, 0x80, 0xff};
+    struct store_scratch *x = store_scratch_new();
+    (void)state;
+    put_file(file.bytes, file.n);
+    AUTO(fd_auto) int fd = -1;
+    struct err err = ERR_INIT;
+    CHECK_OK("open", io_open(file.path, O_WRONLY, 0, &fd, &err), &err);
+    for (size_t at = 0; at < file.n; at++) {
+        char flipped = (char)(file.bytes[at] ^ (char)masks[at % ARRAY_LEN(masks)]);
+        CHECK_OK("flip", io_pwrite_all(fd, &flipped, 1, at, file.path, &err), &err);
+        enum rc rc = find_damage(x);
+        if (rc != RC_CORRUPT && rc != RC_INVALID)
+            fail_msg("byte %zu of %zu: %s", at, file.n, rc_name(rc));
+        CHECK_OK("back", io_pwrite_all(fd, &file.bytes[at], 1, at, file.path, &err), &err);
+    }
+    CHECK_INT("whole again", find_damage(x), RC_OK);
+    store_scratch_free(x);
+}
+
+static void test_scrub_alone_finds_every_byte_it_reads(void **state)
+{
+    struct err err = ERR_INIT;
+    struct store *s = NULL;
+    (void)state;
+    put_file(file.bytes, file.n);
+    AUTO(fd_auto) int fd = -1;
+    CHECK_OK("open", io_open(file.path, O_RDWR, 0, &fd, &err), &err);
+    for (size_t at = 0; at < file.n; at++) {
+        /* Flipped after it was opened: as when a disk rots under a running server. */
+        CHECK_OK("a store", store_open(file.directory, &s, &err), &err);
+        char flipped = (char)(file.bytes[at] ^ 0x10);
+        CHECK_OK("flip", io_pwrite_all(fd, &flipped, 1, at, file.path, &err), &err);
+        /* The map is shared: a flip in the directory may show as one that contradicts the file. */
+        enum rc rc = store_scrub(s, 0, NULL, &err);
+        if (rc != RC_CORRUPT || !store_is_broken(s))
+            fail_msg("byte %zu of %zu: %s", at, file.n, rc_name(rc));
+        CHECK_OK("back", io_pwrite_all(fd, &file.bytes[at], 1, at, file.path, &err), &err);
+        store_free(s);
+    }
+}
+
+static void test_every_length_is_found(void **state)
+{
+    struct store_scratch *x = store_scratch_new();
+    (void)state;
+    for (size_t n = 0; n < file.n; n++) {
+        put_file(file.bytes, n);
+        if (find_damage(x) == RC_OK)
+            fail_msg("%zu of %zu bytes were taken for a whole file", n, file.n);
+    }
+    char *longer = x_alloc0(file.n + 1);
+    memcpy(longer, file.bytes, file.n);
+    put_file(longer, file.n + 1);
+    CHECK("a byte too many", find_damage(x) != RC_OK);
+    mem_free(longer);
+    store_scratch_free(x);
+}
+
+static void test_foreign_versions_are_refused(void **state)
+{
+    static const struct {
+        const char *why;
+        size_t at;
+        uint32_t value;
+        enum rc rc;
+    } rows[] = {
+        {"the next version", offsetof(struct store_header, version), 2, RC_INVALID},
+        {"version 0", offsetof(struct store_header, version), 0, RC_INVALID},
+        {"a header of another size", offsetof(struct store_header, header_bytes), 512, RC_INVALID},
+        {"blocks of another size", offsetof(struct store_header, block_rows), 4096, RC_INVALID},
+        {"another program's file", offsetof(struct store_header, magic), 0x464c457f, RC_CORRUPT},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct store *s = NULL;
+        struct err err = ERR_INIT;
+        char *copy = x_alloc(file.n);
+        memcpy(copy, file.bytes, file.n);
+        memcpy(copy + rows[i].at, &rows[i].value, sizeof rows[i].value);
+        uint32_t crc = crc32c(0, copy, offsetof(struct store_header, crc));
+        memcpy(copy + offsetof(struct store_header, crc), &crc, sizeof crc);
+        put_file(copy, file.n);
+        CHECK_INT(rows[i].why, store_open(file.directory, &s, &err), rows[i].rc);
+        mem_free(copy);
+    }
+}
+
+/* The file shrinks under the map: SIGBUS is one failed query, and the process lives. */
+static void test_truncated_under_the_map(void **state)
+{
+    struct store *s = NULL;
+    struct err err = ERR_INIT;
+    struct store_scratch *x = store_scratch_new();
+    (void)state;
+    store_install_bus_handler();
+    put_file(file.bytes, file.n);
+    CHECK_OK("a store", store_open(file.directory, &s, &err), &err);
+    assert_int_equal(truncate(file.path, 0), 0);
+    CHECK_INT("the query fails", read_all(s, x), RC_CORRUPT);
+    CHECK("the store is broken", store_is_broken(s));
+    CHECK_INT("and stays so", read_all(s, x), RC_CORRUPT);
+    store_free(s);
+    store_scratch_free(x);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_whole_file_is_fine),
+        cmocka_unit_test(test_every_flipped_byte_is_found),
+        cmocka_unit_test(test_scrub_alone_finds_every_byte_it_reads),
+        cmocka_unit_test(test_every_length_is_found),
+        cmocka_unit_test(test_foreign_versions_are_refused),
+        cmocka_unit_test(test_truncated_under_the_map),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
