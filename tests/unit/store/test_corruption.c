@@ -11,7 +11,7 @@
 #include "rows.h"
 #include "store/format.h"
 
-#define N_ROWS 300
+#define N_ROWS 110
 
 struct file {
     char *directory;
