@@ -18,6 +18,7 @@ struct command {
     const char *name;
     const char *summary;
     const char *usage; /* after the name */
+    const char *words; /* what its first argument may be, by spaces; NULL: anything */
     const char *example;
     const struct flag *flags; /* ended by a NULL name */
     int max_positional;
@@ -30,10 +31,13 @@ bool flag_given(const char *name);
 int n_positional(void);
 const char *positional(int at);
 
+/* Every command; ended by NULL. */
+const struct command *const *command_table(void);
+
 /* A usage error on stderr; returns EXIT_USAGE. */
 int usage_error(const struct command *c, const char *format, ...) PRINTF_LIKE(2, 3);
 
 extern const struct command command_serve, command_validate, command_manifest, command_keys,
-    command_snapshot, command_query, command_explain, command_doctor, command_bench, command_version;
+    command_snapshot, command_query, command_explain, command_doctor, command_bench, command_version, command_endpoint, command_completion;
 
 #endif

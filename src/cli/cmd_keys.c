@@ -8,6 +8,7 @@
 #include "base/io.h"
 #include "base/timeutil.h"
 #include "cli/cli.h"
+#include "markup/markup.h"
 
 #define TOKEN_BYTES 24 /* 48 hex digits */
 #define LIMIT_TOKEN_BYTES 4096
@@ -55,6 +56,25 @@ static void put_entry(struct buf *b, const char *id, const char *hash)
         put_quoted(b, "expires_at", expires);
 }
 
+/* Is what the file would hold YAML with a list of keys? A list in brackets can not be added to. */
+static enum rc check_file(const char *path, const struct buf *file, struct err *err)
+{
+    struct arena arena;
+    struct errlist findings = ERRLIST_INIT;
+    arena_init(&arena, UINT64_C(64) * LIMIT_KEYS_FILE_BYTES);
+    const struct node *root = yaml_parse((struct str){file->p, file->n}, path, &arena, &findings);
+    const struct node *keys = root && root->kind == NODE_MAP ? node_get(root, "keys") : NULL;
+    enum rc rc = keys && keys->kind == NODE_LIST
+                     ? RC_OK
+                     : err_set(err, RC_INVALID,
+                               "'%s' has no `keys:` list with a line for each item: add the entry "
+                               "by hand",
+                               path);
+    arena_done(&arena);
+    errlist_done(&findings);
+    return rc;
+}
+
 static int append(const struct command *c, const char *path, const struct buf *entry)
 {
     struct buf file;
@@ -68,6 +88,8 @@ static int append(const struct command *c, const char *path, const struct buf *e
     if (rc == RC_OK && file.p[file.n - 1] != '\n')
         buf_putc(&file, '\n');
     buf_put(&file, entry->p, entry->n);
+    if (rc == RC_OK)
+        rc = check_file(path, &file, &err);
     if (rc == RC_OK)
         rc = io_write_file(path, file.p, file.n, 0600, &err);
     buf_done(&file);
@@ -88,17 +110,47 @@ static bool endpoints_are_names(const char *list)
     return true;
 }
 
+static void print_json(const char *id, const char *token, const char *hash)
+{
+    struct buf b;
+    struct json_writer w;
+    buf_init(&b, 65536);
+    jw_init(&w, &b);
+    jw_open(&w, '{');
+    jw_key(&w, "id");
+    jw_cstr(&w, id);
+    jw_key(&w, "token");
+    jw_cstr(&w, token);
+    jw_key(&w, "hash");
+    jw_cstr(&w, hash);
+    jw_close(&w, '}');
+    printf("%s\n", buf_cstr(&b));
+    buf_done(&b);
+}
+
+static bool is_plain_text(const char *s)
+{
+    struct str text = str_from(s);
+    for (size_t i = 0; i < text.n; i++)
+        if ((unsigned char)s[i] < 0x20 || s[i] == 0x7f)
+            return false;
+    return text.n > 0 && utf8_valid(text);
+}
+
 static int run_create(const struct command *c)
 {
     uint8_t secret[TOKEN_BYTES];
     char hex[2 * TOKEN_BYTES + 1], token[sizeof hex + 8], hash[SHA256_HEX_BYTES];
-    const char *id = flag_text("id"), *endpoints = flag_text("endpoints"), *file = flag_text("append");
+    const char *id = flag_text("id"), *endpoints = flag_text("endpoints"),
+               *file = flag_text("append");
     int64_t at_us;
     struct buf entry;
     if (!str_is_name(str_from(id)))
         return usage_error(c, "--id must be a name (a-z, 0-9 and _)");
     if (!endpoints || !*endpoints || !endpoints_are_names(endpoints))
         return usage_error(c, "--endpoints must list the endpoints this key may call");
+    if (flag_given("tenant") && !is_plain_text(flag_text("tenant")))
+        return usage_error(c, "--tenant must be text without control characters");
     if (flag_given("expires-at") && !parse_rfc3339(str_from(flag_text("expires-at")), &at_us))
         return usage_error(c, "--expires-at must be an RFC 3339 time such as 2027-01-31T00:00:00Z");
     random_bytes(secret, sizeof secret);
@@ -108,7 +160,9 @@ static int run_create(const struct command *c)
     buf_init(&entry, 65536);
     put_entry(&entry, id, hash);
     int status = file ? append(c, file, &entry) : EXIT_FINE;
-    if (status == EXIT_FINE) {
+    if (status == EXIT_FINE && flag_given("json")) {
+        print_json(id, token, hash);
+    } else if (status == EXIT_FINE) {
         printf("token (shown once): %s\n\n", token);
         printf(file ? "added to %s:\n" : "entry for the keys file:\n", file);
         printf("%s", buf_cstr(&entry));
@@ -133,6 +187,7 @@ static const struct flag flags[] = {
     {"endpoints", "A,B", NULL, "the endpoints it may call"},
     {"expires-at", "TIME", NULL, "RFC 3339; past it the key is refused"},
     {"append", "FILE", NULL, "add the entry to this keys file"},
+    {"json", NULL, NULL, "print id, token and hash as one JSON document"},
     {NULL, NULL, NULL, NULL},
 };
 
@@ -140,6 +195,7 @@ const struct command command_keys = {
     .name = "keys",
     .summary = "Mint an API key, or hash a token from stdin.",
     .usage = "create --endpoints A,B [flags] | hash",
+    .words = "create hash",
     .example = "offloader keys create --id acme --tenant t_acme --endpoints usage_summary",
     .flags = flags,
     .max_positional = 1,

@@ -58,6 +58,7 @@ const struct command command_manifest = {
     .name = "manifest",
     .summary = "Check one snapshot manifest and the files it names.",
     .usage = "validate FILE [--dataset FILE] [--json]",
+    .words = "validate",
     .example = "offloader manifest validate examples/customer-analytics/data/usage/manifest.json",
     .flags = flags,
     .max_positional = 2,

@@ -154,6 +154,7 @@ const struct command command_snapshot = {
     .name = "snapshot",
     .summary = "Show what serves; refresh a dataset, or roll it back.",
     .usage = "status | refresh --dataset ID | rollback --dataset ID [flags]",
+    .words = "status refresh rollback",
     .example = "offloader snapshot status --admin-token @/run/secrets/admin-token",
     .flags = flags,
     .max_positional = 1,

@@ -10,9 +10,19 @@
 #define LIMIT_FLAGS 32
 #define LIMIT_POSITIONAL 64
 
-static const struct command *const commands[] = {
-    &command_serve, &command_validate, &command_manifest, &command_keys,  &command_snapshot,
-    &command_query, &command_explain,  &command_doctor,   &command_bench, &command_version};
+static const struct command *const commands[] = {&command_serve,
+                                                 &command_validate,
+                                                 &command_manifest,
+                                                 &command_keys,
+                                                 &command_snapshot,
+                                                 &command_query,
+                                                 &command_explain,
+                                                 &command_endpoint,
+                                                 &command_doctor,
+                                                 &command_bench,
+                                                 &command_completion,
+                                                 &command_version,
+                                                 NULL};
 
 static struct {
     const struct flag *flag;
@@ -52,6 +62,11 @@ const char *positional(int at)
     return at < n_arguments ? arguments[at] : NULL;
 }
 
+const struct command *const *command_table(void)
+{
+    return commands;
+}
+
 int usage_error(const struct command *c, const char *format, ...)
 {
     va_list args;
@@ -67,7 +82,7 @@ static void print_usage(FILE *to)
 {
     fprintf(to, "offloader serves published snapshots as governed REST endpoints.\n\n"
                 "Usage: offloader <command> [flags]\n\nCommands:\n");
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+    for (size_t i = 0; commands[i]; i++)
         fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
     fprintf(to,
             "\n`offloader <command> --help` tells its flags; `offloader --version` the version.\n");
@@ -153,7 +168,7 @@ int main(int argc, char **argv)
         return EXIT_FINE;
     }
     const char *name = strcmp(argv[1], "--version") == 0 ? "version" : argv[1];
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+    for (size_t i = 0; commands[i]; i++)
         if (strcmp(commands[i]->name, name) == 0)
             return run_command(commands[i], argc - 2, argv + 2);
     fprintf(stderr, "offloader: there is no command `%s`\n\n", argv[1]);

@@ -155,4 +155,6 @@ enum http_form http_choose_form(struct str accept);
 bool http_etag_matches(struct str if_none_match, struct str etag); /* weak comparison, lists, '*' */
 const char *http_status_text(int status);
 
+const char *http_library_version(void); /* libuv's; static */
+
 #endif

@@ -299,3 +299,8 @@ void http_server_free(struct http_server *s)
     mem_free(s->listeners);
     mem_free(s);
 }
+
+const char *http_library_version(void)
+{
+    return uv_version_string();
+}

@@ -304,3 +304,8 @@ void net_free(struct net *n)
     mutex_done(&n->mutex);
     mem_free(n);
 }
+
+const char *net_library_version(void)
+{
+    return curl_version();
+}

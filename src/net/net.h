@@ -120,4 +120,7 @@ char *net_url_display(const char *url);
 /* True when both have the same scheme, host and port. */
 bool net_url_same_origin(const char *a, const char *b);
 
+/* libcurl's version and those of the libraries it stands on; static. */
+const char *net_library_version(void);
+
 #endif

@@ -80,11 +80,12 @@ class Page:
 
     def run(self, command, expected):
         if self.trial:
+            command = re.sub(r"\bcurl\b", "curl -sS", command)
             command = re.sub(r":4000\b", f":{self.trial.api}", command)
             command = re.sub(r":4001\b", f":{self.trial.admin}", command)
         done = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=self.directory, env=self.env,
-                              capture_output=True, text=True, timeout=60, check=False)
-        printed = done.stdout + done.stderr if done.returncode or "curl" not in command else done.stdout
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+        printed = done.stdout
         if self.trial:
             printed = printed.replace(f":{self.trial.api}", ":4000").replace(f":{self.trial.admin}", ":4001")
         assert matches(expected, printed), f"{command}\nprinted:\n{printed}\nexpected:\n{expected}"

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all commands share, and the small ones: help, version, completion, keys, endpoint test, serve PROJECT."""
+import json
+import re
+import signal
+import socket
+import subprocess
+
+import pytest
+from conftest import BIN, free_port, wait_for
+from world import World, running
+
+COMMANDS = re.findall(r"^  (\S+) ", subprocess.run([BIN, "--help"], capture_output=True, text=True, check=True).stdout,
+                      re.M)
+
+
+def run(*args, given=None):
+    return subprocess.run([BIN, *map(str, args)], capture_output=True, text=True, input=given, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_flags_and_an_example(command):
+    done = run(command, "--help")
+    assert done.returncode == 0 and done.stderr == ""
+    assert f"Usage: offloader {command}" in done.stdout and f"\nExample:\n  offloader {command}" in done.stdout
+    wrong = run(command, "--no-such-flag")
+    assert wrong.returncode == 2 and wrong.stdout == "" and "no-such-flag" in wrong.stderr
+
+
+def test_version():
+    done = run("version")
+    for word in ("offloader ", "commit ", "duckdb 1.4.4", "libuv ", "libcurl/", "OpenSSL/", "zstd/", "brotli/"):
+        assert word in done.stdout
+    assert run("--version").stdout == done.stdout
+    assert json.loads(run("version", "--json").stdout)["duckdb"] == "1.4.4"
+
+
+def test_completion_of_bash():
+    script = run("completion", "bash").stdout
+    ask = 'COMP_WORDS=(offloader %s); COMP_CWORD=%d; _offloader; echo "${COMPREPLY[@]}"'
+    for words, n, want in (('""', 1, set(COMMANDS)), ('keys ""', 2, {"create", "hash", "--tenant"}),
+                           ("validate --", 2, {"--config", "--json", "--strict", "--help"}), ("va", 1, {"validate"})):
+        done = subprocess.run(["bash", "-c", script + ask % (words, n)], capture_output=True, text=True, check=True)
+        assert want <= set(done.stdout.split()), done.stdout
+    for shell in ("zsh", "fish"):
+        text = run("completion", shell).stdout
+        assert all(c in text for c in COMMANDS)
+    assert run("completion").returncode == run("completion", "tcsh").returncode == 2
+
+
+def test_keys_that_were_minted_work(tmp_path):
+    w = World(tmp_path, auth="required")
+    w.dataset("kv", [("tenant", "VARCHAR"), ("n", "BIGINT")], tenant_column="tenant")
+    w.publish("kv", "s1", [('t "1"', 7), ("other", 8)])
+    w.endpoint("kv", "kv", tenant="tenant")
+    (tmp_path / "keys/keys.yml").unlink()
+    minted = [run("keys", "create", "--id", f"k{i}", "--tenant", 't "1"', "--endpoints", "kv", "--append",
+                  tmp_path / "keys/keys.yml", *more, "--json") for i, more in
+              enumerate(((), ("--expires-at", "2099-01-01T00:00:00Z"), ("--expires-at", "2001-01-01T00:00:00Z")))]
+    tokens = [json.loads(m.stdout)["token"] for m in minted]
+    assert all(re.fullmatch("offl_[0-9a-f]{48}", t) for t in tokens) and len(set(tokens)) == 3
+    assert run("keys", "hash", given=tokens[0] + "\n").stdout.strip() == json.loads(minted[0].stdout)["hash"]
+    assert not any(t in (tmp_path / "keys/keys.yml").read_text() for t in tokens)
+    with running(tmp_path, tmp_path / "cache") as s:
+        assert [s.get("/v1/endpoints/kv", t).status for t in tokens] == [200, 200, 401]
+        assert s.get("/v1/endpoints/kv", tokens[0]).rows == [{"tenant": 't "1"', "n": 7}]
+        url = f"http://127.0.0.1:{s.api_port}"
+        ask = ("endpoint", "test", "--url", url, "--endpoint", "kv")
+        done = run(*ask, "--key", tokens[0], "--json")
+        assert done.returncode == 0 and json.loads(done.stdout)["snapshot_id"] == "s1"
+        (tmp_path / "token").write_text(tokens[0] + "\n")
+        assert run(*ask, "--key", f"@{tmp_path / 'token'}").returncode == 0
+        assert run(*ask).returncode == 1 and run(*ask, "--expect-status", 401).returncode == 0
+        assert run(*ask, "--key", tokens[0], "--params", "nope=1", "--expect-status", "422").returncode == 0
+    refused = run(*ask, "--key", tokens[0])
+    assert refused.returncode == 1 and refused.stdout == "" and tokens[0] not in refused.stderr
+
+
+@pytest.mark.parametrize("args, word", [
+    ((), "create"), (("create",), "--endpoints"), (("create", "--endpoints", "A"), "--endpoints"),
+    (("create", "--endpoints", "a", "--id", "A"), "--id"),
+    (("create", "--endpoints", "a", "--expires-at", "tomorrow"), "--expires-at"),
+    (("create", "--endpoints", "a", "--tenant", "a\nb"), "--tenant"), (("mint",), "create")])
+def test_wrong_use_of_keys(args, word):
+    done = run("keys", *args)
+    assert done.returncode == 2 and word in done.stderr and done.stdout == ""
+
+
+def test_a_keys_file_that_cannot_be_added_to_stays_as_it_is(tmp_path):
+    file = tmp_path / "keys.yml"
+    file.write_text("keys: []\n")
+    done = run("keys", "create", "--endpoints", "a", "--append", file)
+    assert done.returncode == 1 and "by hand" in done.stderr and "offl_" not in done.stdout
+    assert file.read_text() == "keys: []\n"
+
+
+class Trial:
+    def __init__(self, project, *flags):
+        self.process = subprocess.Popen([BIN, "serve", str(project), *map(str, flags)], stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, text=True)
+        self.lines = []
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if "Ctrl-C" in line:
+                break
+
+    def ports(self):
+        return [int(p) for p in re.findall(r"http://127\.0\.0\.1:(\d+)/", "".join(self.lines))]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(signal.SIGINT)
+        self.process.stdout.close()
+        self.process.wait(30)
+
+
+def test_a_trial_takes_the_next_free_port_and_prints_lines_that_work(example):
+    project = example("public-metrics")
+    with socket.socket() as busy:
+        busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        with Trial(project, "--api-port", port, "--admin-port", 0) as t:
+            assert t.ports()[0] != port and port not in t.ports()
+            curl = next(line for line in t.lines if "curl" in line)
+            wait_for(lambda: '"data":[{' in subprocess.run(curl, shell=True, capture_output=True, text=True,
+                                                           check=False).stdout, "the printed line")
+
+
+def test_a_trial_checks_first(example):
+    project = example("public-metrics")
+    (project / "endpoints/champion.yml").write_text("name: A\n")
+    done = run("serve", project, "--api-port", free_port(), "--admin-port", 0)
+    assert done.returncode == 1 and "unsafe_identifier" in done.stdout + done.stderr
+    assert run("serve", project, "--api-port", "many").returncode != 0
