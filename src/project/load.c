@@ -23,6 +23,19 @@ struct loader {
     struct node datasets_at, endpoints_at, auth_at; /* line and column; their tree is gone */
 };
 
+/* Into the project's memory, for a load that unwinds frees nothing else. NULL stays NULL. */
+static char *keep(struct reader *r, char *taken)
+{
+    char *kept = taken ? arena_try_strndup(r->arena, taken, strlen(taken)) : NULL;
+    bool no_memory = taken && !kept;
+    int saved = errno; /* of what gave NULL */
+    mem_free(taken);
+    if (no_memory)
+        longjmp(*r->no_memory, 1);
+    errno = saved;
+    return kept;
+}
+
 /* Reads and parses @path, shown as @shown and called @name in the version. NULL after a finding. */
 static const struct node *parse_file(struct loader *l, const char *path, const char *shown,
                                      const char *name, size_t limit_bytes)
@@ -117,7 +130,7 @@ static void file_list_done(struct file_list *f)
 static void list_directory(struct loader *l, const char *directory, bool given, const char *key,
                            const struct node *at, struct file_list *ret)
 {
-    AUTO(mem_free_auto) char *path = path_join(l->p->root, directory);
+    const char *path = keep(&l->r, path_join(l->p->root, directory));
     char **names = NULL;
     size_t n = 0;
     struct err err = ERR_INIT;
@@ -149,7 +162,7 @@ static const struct node *parse_in_directory(struct loader *l, const char *direc
 {
     const char *shown =
         read_path(&l->r, "%s%s%s", directory, str_ends(str_from(directory), "/") ? "" : "/", name);
-    AUTO(mem_free_auto) char *path = path_join(l->p->root, shown);
+    const char *path = keep(&l->r, path_join(l->p->root, shown));
     return parse_file(l, path, shown, shown, LIMIT_YAML_BYTES);
 }
 
@@ -212,8 +225,7 @@ static void keys_load(struct loader *l)
 {
     if (!l->keys)
         return;
-    AUTO(mem_free_auto) char *path = path_join(l->p->root, l->keys);
-    l->p->keys_path = read_copy(&l->r, str_from(path));
+    const char *path = l->p->keys_path = keep(&l->r, path_join(l->p->root, l->keys));
     /* Instances that mount their secrets at different places have the same version. */
     const char *name = *l->keys == '/' ? "keys.yml" : l->keys;
     const struct node *root = parse_file(l, path, l->keys, name, LIMIT_KEYS_FILE_BYTES);
@@ -252,17 +264,14 @@ static void load_all(struct loader *l, struct file_list *datasets, struct file_l
 static enum rc find_root(const char *path, struct project *p, struct reader *r, struct err *err)
 {
     struct stat st;
-    AUTO(mem_free_auto) char *joined = NULL;
-    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
-        joined = path_join(path, "offloader.yml");
-        path = joined;
-    }
-    AUTO(mem_free_auto) char *resolved = path_real(path);
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        path = keep(r, path_join(path, "offloader.yml"));
+    char *resolved = keep(r, path_real(path));
     if (!resolved && (errno == ENOENT || errno == ENOTDIR))
         return err_set(err, RC_NOT_FOUND, "%s: there is no such project file", path);
     if (!resolved)
         return err_set_errno(err, RC_IO, errno, "cannot look at '%s'", path);
-    p->file = read_copy(r, str_from(resolved));
+    p->file = resolved;
     char *slash = strrchr(resolved, '/');
     p->root = read_copy(r, slash == resolved ? STR("/")
                                              : (struct str){resolved, (size_t)(slash - resolved)});

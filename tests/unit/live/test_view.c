@@ -59,8 +59,8 @@ static int n_released;
 
 static void on_release(struct snapshot *s)
 {
-    (void)s;
     n_released++;
+    snapshot_destroy(s);
 }
 
 static struct snapshot *make_snapshot(void)
