@@ -10,12 +10,19 @@
 #include "store/group_int.h"
 
 #define LIMIT_DENSE 65536u
+#define FEW_GROUPS 256
 #define RUN_WORTH 4 /* rows a run, on average, from which runs are added up one by one */
 
 struct rows { /* of one block, as offsets from its first row */
     size_t first, n;
     bool is_contiguous;
     const uint32_t *rows; /* absolute */
+};
+
+struct batch_groups {
+    uint32_t groups[BATCH_ROWS]; /* of each row */
+    uint32_t counts[FEW_GROUPS]; /* rows of each group, with are_few */
+    bool has_runs, are_few;
 };
 
 static uint64_t column_range(const struct column_entry *e)
@@ -111,18 +118,17 @@ static void add_to_index(struct store_scratch *x, int column, uint32_t stride, c
 /* Index to group, in place. Returns how many runs of one group there are. */
 static size_t find_groups(struct store_scratch *x, const struct rows *r, uint32_t *index)
 {
-    uint32_t *table = x->dense.p, last = UINT32_MAX, group = 0;
-    size_t n_runs = 0;
-    for (size_t i = 0; i < r->n; i++) {
-        if (index[i] != last) {
-            last = index[i];
-            if (UNLIKELY(!table[last]))
-                table[last] = (uint32_t)group_of_row(x, r->rows[i]) + 1;
-            group = table[last] - 1;
-            n_runs++;
-        }
-        index[i] = group;
-    }
+    uint32_t *table = x->dense.p;
+    size_t n_runs = 1, n_new = 0;
+    for (size_t i = 0; i < r->n; i++)
+        n_new += table[index[i]] == 0;
+    for (size_t i = 0; n_new && i < r->n; i++)
+        if (!table[index[i]])
+            table[index[i]] = (uint32_t)group_of_row(x, r->rows[i]) + 1;
+    for (size_t i = 0; i < r->n; i++)
+        index[i] = table[index[i]] - 1;
+    for (size_t i = 1; i < r->n; i++)
+        n_runs += index[i] != index[i - 1];
     return n_runs;
 }
 
@@ -174,6 +180,41 @@ static void add_runs(struct store_scratch *x, int at, const int64_t *keys, const
     }
 }
 
+/*
+ * Few groups in any order: gathered in small arrays that stay in the first cache, and added to the
+ * groups once a batch. Sums run over differences from the chunk's base, which fit 64 bits.
+ */
+static void add_few(struct store_scratch *x, int at, const struct chunk_view *v,
+                    const int64_t *keys, const uint32_t *groups, size_t n, const uint32_t *counts)
+{
+    enum aggregate aggregate = grouping.aggregates[at].aggregate;
+    int64_t gathered[FEW_GROUPS];
+    bool is_sum = aggregate == AGG_SUM || aggregate == AGG_AVG;
+    for (size_t g = 0; g < grouping.n_groups; g++)
+        gathered[g] = aggregate == AGG_MIN ? INT64_MAX : aggregate == AGG_MAX ? INT64_MIN : 0;
+    if (is_sum)
+        for (size_t i = 0; i < n; i++)
+            gathered[groups[i]] += keys[i] - v->base;
+    else if (aggregate == AGG_MIN)
+        for (size_t i = 0; i < n; i++)
+            gathered[groups[i]] = keys[i] < gathered[groups[i]] ? keys[i] : gathered[groups[i]];
+    else if (aggregate == AGG_MAX)
+        for (size_t i = 0; i < n; i++)
+            gathered[groups[i]] = keys[i] > gathered[groups[i]] ? keys[i] : gathered[groups[i]];
+    for (size_t g = 0; g < grouping.n_groups; g++) {
+        struct aggregate_state *s = &group_states(x, g)[at];
+        if (counts[g] == 0)
+            continue;
+        if (is_sum)
+            s->sum += (__int128)v->base * counts[g] + gathered[g];
+        else if (aggregate == AGG_MIN)
+            s->best = s->count == 0 || gathered[g] < s->best ? gathered[g] : s->best;
+        else if (aggregate == AGG_MAX)
+            s->best = s->count == 0 || gathered[g] > s->best ? gathered[g] : s->best;
+        s->count += counts[g];
+    }
+}
+
 /* One loop an aggregate, so that none of them decides anything a row. */
 static void add_rows(struct store_scratch *x, int at, const int64_t *keys, const uint32_t *groups,
                      size_t n)
@@ -212,8 +253,9 @@ static void add_rows(struct store_scratch *x, int at, const int64_t *keys, const
 }
 
 static void add_column(struct store_scratch *x, int at, const struct rows *r, int64_t *keys,
-                       const uint32_t *groups, bool has_runs)
+                       const struct batch_groups *b)
 {
+    const uint32_t *groups = b->groups;
     const struct aggregate_column *a = &grouping.aggregates[at];
     const struct chunk_view *v = chunk_view(x, a->column, r->rows[0] / BLOCK_ROWS);
     if (a->is_text) {
@@ -230,8 +272,10 @@ static void add_column(struct store_scratch *x, int at, const struct rows *r, in
             if (!row_is_null(v, r, i))
                 aggregate_add_key(x, a, &group_states(x, groups[i])[at],
                                   a->aggregate == AGG_COUNT ? 0 : keys[i]);
-    } else if (has_runs) {
+    } else if (b->has_runs) {
         add_runs(x, at, keys, groups, r->n);
+    } else if (b->are_few && v->width <= 4) {
+        add_few(x, at, v, keys, groups, r->n, b->counts);
     } else {
         add_rows(x, at, keys, groups, r->n);
     }
@@ -240,13 +284,19 @@ static void add_column(struct store_scratch *x, int at, const struct rows *r, in
 void dense_batch(struct store_scratch *x)
 {
     UNINITIALIZED int64_t keys[BATCH_ROWS];
-    UNINITIALIZED uint32_t groups[BATCH_ROWS];
+    UNINITIALIZED struct batch_groups b;
     struct rows r = {.first = x->rows[0] % BLOCK_ROWS, .n = x->n_batch, .rows = x->rows};
     r.is_contiguous = x->rows[r.n - 1] - x->rows[0] == r.n - 1;
-    memset(groups, 0, r.n * sizeof *groups);
+    memset(b.groups, 0, r.n * sizeof *b.groups);
     for (int i = 0; i < grouping.n_group_columns; i++)
-        add_to_index(x, grouping.group_columns[i], grouping.strides[i], &r, keys, groups);
-    size_t n_runs = find_groups(x, &r, groups);
+        add_to_index(x, grouping.group_columns[i], grouping.strides[i], &r, keys, b.groups);
+    b.has_runs = find_groups(x, &r, b.groups) * RUN_WORTH <= r.n;
+    b.are_few = !b.has_runs && grouping.n_groups <= FEW_GROUPS;
+    if (b.are_few) {
+        memset(b.counts, 0, grouping.n_groups * sizeof *b.counts);
+        for (size_t i = 0; i < r.n; i++)
+            b.counts[b.groups[i]]++;
+    }
     for (int i = 0; i < grouping.n_aggregates; i++)
-        add_column(x, i, &r, keys, groups, n_runs * RUN_WORTH <= r.n);
+        add_column(x, i, &r, keys, &b);
 }
