@@ -49,13 +49,14 @@ static inline void buf_put_str(struct buf *b, struct str s)
 }
 void buf_put_cstr(struct buf *b, const char *s);
 void buf_printf(struct buf *b, const char *format, ...) PRINTF_LIKE(2, 3);
-void buf_put_int64(struct buf *b, int64_t v);    /* no printf: two digits a step */
+void buf_put_int64(struct buf *b, int64_t v); /* no printf: two digits a step */
 void buf_put_uint64(struct buf *b, uint64_t v);
 void buf_put_int128(struct buf *b, __int128 v);
 /* Shortest digits that read back, laid out as ECMAScript's Number::toString; -0 as 0.
  * NaN and infinities are the caller's to handle (asserted). */
 void buf_put_double(struct buf *b, double v);
-/* NUL-terminates without counting it; "" on a failed empty buffer. Borrowed until the next append. */
+/* NUL-terminates without counting it; "" on a failed empty buffer. Borrowed until the next append.
+ */
 const char *buf_cstr(struct buf *b);
 /* Moves the bytes out as an owned, NUL-terminated string (mem_free), NULL when failed. */
 char *buf_take_cstr(struct buf *b, size_t *ret_n);

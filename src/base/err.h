@@ -31,9 +31,13 @@ struct err {
     char message[ERR_MESSAGE_BYTES]; /* complete sentence part, no trailing period or newline */
 };
 
-#define ERR_INIT {.rc = RC_OK}
+#define ERR_INIT                                                                                   \
+    {                                                                                              \
+        .rc = RC_OK                                                                                \
+    }
 
-/* Fills @err (NULL is fine) and returns @rc, so that "return err_set(err, RC_IO, ...)" reads well. */
+/* Fills @err (NULL is fine) and returns @rc, so that "return err_set(err, RC_IO, ...)" reads well.
+ */
 enum rc err_set(struct err *err, enum rc rc, const char *format, ...) PRINTF_LIKE(3, 4);
 /* The same with a contract code. @code is a literal. */
 enum rc err_set_code(struct err *err, enum rc rc, const char *code, const char *format, ...)

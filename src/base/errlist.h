@@ -25,9 +25,13 @@ struct errlist {
 };
 
 #define LIMIT_FINDINGS 10000
-#define ERRLIST_INIT {0}
+#define ERRLIST_INIT                                                                               \
+    {                                                                                              \
+        0                                                                                          \
+    }
 
-/* @hint may be NULL. Strings are copied. Past LIMIT_FINDINGS nothing is added and truncated is set. */
+/* @hint may be NULL. Strings are copied. Past LIMIT_FINDINGS nothing is added and truncated is set.
+ */
 void errlist_add(struct errlist *list, enum finding_severity severity, const char *file, int line,
                  int column, const char *path, const char *code, const char *hint,
                  const char *format, ...) PRINTF_LIKE(9, 10);

@@ -29,8 +29,10 @@ uint64_t process_hash(const void *p, size_t n);
 bool equal_constant_time(const void *a, const void *b, size_t n);
 void random_bytes(void *p, size_t n); /* aborts when the kernel has none */
 void hex_encode(const void *p, size_t n, char *ret /* 2n + 1 */);
-MUST_CHECK bool hex_decode(struct str s, uint8_t *ret, size_t n); /* lower case, exactly 2n digits */
-size_t base64url_encode(const void *p, size_t n, char *ret); /* no padding, NUL; needs 4*((n+2)/3)+1 */
+MUST_CHECK bool hex_decode(struct str s, uint8_t *ret,
+                           size_t n); /* lower case, exactly 2n digits */
+size_t base64url_encode(const void *p, size_t n,
+                        char *ret); /* no padding, NUL; needs 4*((n+2)/3)+1 */
 MUST_CHECK bool base64url_decode(struct str s, uint8_t *ret, size_t limit, size_t *ret_n);
 size_t base64_encode(const void *p, size_t n, char *ret); /* padded, NUL */
 MUST_CHECK bool base64_decode(struct str s, uint8_t *ret, size_t limit, size_t *ret_n);

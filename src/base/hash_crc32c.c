@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * CRC-32C: the CPU's instruction where it has one, else eight table look-ups a step ("slicing-by-8",
- * Kounavis and Berry 2005). Which one is found out once; both are tested against each other.
+ * CRC-32C: the CPU's instruction where it has one, else eight table look-ups a step
+ * ("slicing-by-8", Kounavis and Berry 2005). Which one is found out once; both are tested against
+ * each other.
  */
 #include <pthread.h>
 #include <string.h>

@@ -132,8 +132,8 @@ static void ask_memory_v1(const char *directory, void *arg)
 uint64_t memory_quota_bytes(void)
 {
     long pages = sysconf(_SC_PHYS_PAGES), page_bytes = sysconf(_SC_PAGE_SIZE);
-    uint64_t least = pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes
-                                                 : (uint64_t)1 << 30;
+    uint64_t least =
+        pages > 0 && page_bytes > 0 ? (uint64_t)pages * (uint64_t)page_bytes : (uint64_t)1 << 30;
     each_level(CGROUP_ROOT, "", ask_memory_v2, &least);
     each_level(CGROUP_ROOT "/memory", "memory", ask_memory_v1, &least);
     return least;

@@ -34,7 +34,7 @@ int str_cmp(struct str a, struct str b);        /* by bytes, then length */
 struct str str_trim(struct str s);              /* spaces and tabs at both ends */
 bool str_starts(struct str s, const char *prefix);
 bool str_ends(struct str s, const char *suffix);
-bool utf8_valid(struct str s);                  /* strict: no overlong, surrogates, > U+10FFFF */
+bool utf8_valid(struct str s); /* strict: no overlong, surrogates, > U+10FFFF */
 /* `^[a-z][a-z0-9_]{0,62}$` and `^[A-Za-z0-9_]{1,63}$` of the spec. */
 bool str_is_name(struct str s);
 bool str_is_column(struct str s);

@@ -46,8 +46,8 @@ bool parse_int64(struct str s, int64_t *ret)
 /* What a decimal is made of: sign, digits with at most one point, exponent. */
 struct decimal {
     bool negative;
-    uint64_t digits; /* the first DECIMAL_EXACT_DIGITS significant ones */
-    int n_digits;    /* significant ones seen */
+    uint64_t digits;  /* the first DECIMAL_EXACT_DIGITS significant ones */
+    int n_digits;     /* significant ones seen */
     int64_t exponent; /* of ten, for digits when n_digits <= DECIMAL_EXACT_DIGITS */
 };
 

@@ -29,7 +29,7 @@ bool cond_wait_until(pthread_cond_t *c, pthread_mutex_t *m, int64_t deadline_us)
 void cond_signal(pthread_cond_t *c);
 void cond_broadcast(pthread_cond_t *c);
 
-int cpu_quota(void);              /* CPUs of the cgroup (v2 cpu.max, v1 quota), else online; >= 1 */
+int cpu_quota(void); /* CPUs of the cgroup (v2 cpu.max, v1 quota), else online; >= 1 */
 uint64_t memory_quota_bytes(void); /* of the cgroup, else of the machine */
 
 #endif

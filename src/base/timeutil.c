@@ -8,7 +8,7 @@
 
 #include <time.h>
 
-#define DAYS_PER_ERA 146097 /* 400 years */
+#define DAYS_PER_ERA 146097  /* 400 years */
 #define DAYS_TO_EPOCH 719468 /* from 0000-03-01 to 1970-01-01 */
 
 static int64_t clock_us(clockid_t clock)

@@ -8,7 +8,7 @@
 #include "base/str.h"
 
 int64_t monotonic_us(void);
-int64_t wall_us(void); /* since 1970, UTC */
+int64_t wall_us(void);        /* since 1970, UTC */
 int64_t wall_coarse_us(void); /* wall_us() of up to 4 ms ago, at a third of its cost */
 int64_t thread_cpu_us(void);
 
@@ -24,9 +24,9 @@ MUST_CHECK bool parse_rfc3339(struct str s, int64_t *ret_us);
 /* CSV's TIMESTAMP: RFC 3339, or the same without offset taken as UTC ('T' or one space). */
 MUST_CHECK bool parse_timestamp(struct str s, int64_t *ret_us);
 
-void buf_put_date(struct buf *b, int32_t days);          /* 2026-06-01 */
-void buf_put_timestamp(struct buf *b, int64_t us);       /* 2026-06-01T12:00:00.000000 */
-void buf_put_rfc3339(struct buf *b, int64_t us);         /* 2026-06-01T12:00:00Z, .ffffff if not 0 */
+void buf_put_date(struct buf *b, int32_t days);    /* 2026-06-01 */
+void buf_put_timestamp(struct buf *b, int64_t us); /* 2026-06-01T12:00:00.000000 */
+void buf_put_rfc3339(struct buf *b, int64_t us);   /* 2026-06-01T12:00:00Z, .ffffff if not 0 */
 #define RFC3339_TEXT_BYTES 32
 /* The same as buf_put_rfc3339 into @out; returns the length. */
 size_t format_rfc3339(char out[RFC3339_TEXT_BYTES], int64_t us);

@@ -46,8 +46,8 @@ struct snapshot {
     uint64_t n_rows, n_bytes; /* bytes on disk of the serving form (remote: of the files) */
     uint8_t fingerprint[32];  /* manifest_fingerprint() */
     char watermark_text[RFC3339_TEXT_BYTES];
-    char index_hash[17];      /* its first 16 hex digits */
-    char *model_tag;          /* owned: `producer/upstream_run_id`, or `databricks/<tid>` */
+    char index_hash[17]; /* its first 16 hex digits */
+    char *model_tag;     /* owned: `producer/upstream_run_id`, or `databricks/<tid>` */
     uint8_t contract_fingerprint[32], build_fingerprint[32];
     bool quality_warning;
     struct store *store;          /* local_table; NULL when every endpoint is remote_scan */

@@ -62,7 +62,8 @@ static bool next_field(const char **p, const char *end, struct buf *ret)
     return false;
 }
 
-/* Marks each declared column that the header names; says what is wrong with it, NULL when nothing. */
+/* Marks each declared column that the header names; says what is wrong with it, NULL when nothing.
+ */
 static const char *check_header(const char *p, const char *end, const struct schema *s,
                                 struct buf *field, char *ret_column, size_t n_column,
                                 size_t *ret_position)
@@ -118,10 +119,11 @@ static void check_csv_header(struct manifest_reader *r, const struct data_file *
     if (problem && str_is_column(str_from(column)))
         manifest_finding(r, at, "schema_data_mismatch", "`%s`: %s: `%s`", f->path, problem, column);
     else if (problem) /* what stands there may be data: a file without a header */
-        manifest_finding(r, at, "schema_data_mismatch",
-                         "`%s`: %s: number %zu is no column name (letters, digits and _, at most 63): "
-                         "rename it in the file",
-                         f->path, problem, position);
+        manifest_finding(
+            r, at, "schema_data_mismatch",
+            "`%s`: %s: number %zu is no column name (letters, digits and _, at most 63): "
+            "rename it in the file",
+            f->path, problem, position);
 }
 
 static void check_local_file(struct manifest_reader *r, const struct manifest *m, size_t i,
@@ -150,7 +152,8 @@ static void check_local_file(struct manifest_reader *r, const struct manifest *m
     if (io_sha256_file(f->location, digest, &n_bytes, &err) != RC_OK)
         manifest_finding(r, at, "unreadable_file", "`%s` cannot be read", f->path);
     else if (memcmp(digest, f->sha256, sizeof digest) != 0)
-        manifest_finding(r, at, "checksum_mismatch", "the SHA-256 of `%s` is not the manifest's", f->path);
+        manifest_finding(r, at, "checksum_mismatch", "the SHA-256 of `%s` is not the manifest's",
+                         f->path);
 }
 
 void manifest_check_local_files(const struct manifest *m, bool checksums, const char *shown_as,

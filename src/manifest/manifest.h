@@ -42,7 +42,7 @@ struct manifest {
 
 /* Where a manifest lives decides what its paths may be. */
 struct manifest_origin {
-    const char *location;    /* absolute local path, or URL, of the manifest itself */
+    const char *location;     /* absolute local path, or URL, of the manifest itself */
     const char *project_root; /* not NULL: lives in a project; files may not leave it */
     const char *const *allow; /* buckets or hosts allowed besides its own */
     size_t n_allow;
@@ -50,8 +50,8 @@ struct manifest_origin {
 };
 
 /*
- * Parses and validates everything that needs no data. Every finding is collected; the manifest comes
- * back only when there is no error. @dataset_id NULL skips the dataset_mismatch check.
+ * Parses and validates everything that needs no data. Every finding is collected; the manifest
+ * comes back only when there is no error. @dataset_id NULL skips the dataset_mismatch check.
  */
 MUST_CHECK enum rc manifest_parse(struct str text, const struct manifest_origin *origin,
                                   const char *dataset_id, struct errlist *findings,
@@ -59,8 +59,8 @@ MUST_CHECK enum rc manifest_parse(struct str text, const struct manifest_origin 
 /* incompatible_schema and data_quality_failed against the contract. */
 void manifest_check_contract(const struct manifest *m, const struct dataset *d,
                              const char *shown_as, struct errlist *findings);
-/* Local files: exist, sizes, sha256 (when @checksums), CSV headers. Parquet schemas are the engine's
- * to check (engine_inspect), called by the refresh and by `validate`. */
+/* Local files: exist, sizes, sha256 (when @checksums), CSV headers. Parquet schemas are the
+ * engine's to check (engine_inspect), called by the refresh and by `validate`. */
 void manifest_check_local_files(const struct manifest *m, bool checksums, const char *shown_as,
                                 struct errlist *findings);
 /* The snapshot_id of a manifest that may be wrong otherwise, for records; "" when it has none. */

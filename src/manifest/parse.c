@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A manifest's JSON, rule by rule; every finding is collected. Unknown keys are the producer's own. */
+/* A manifest's JSON, rule by rule; every finding is collected. Unknown keys are the producer's own.
+ */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -95,7 +96,8 @@ static void read_time(struct manifest_reader *r, const struct node *root, const 
                          "must be an RFC 3339 time with an offset, such as 2026-06-01T00:00:00Z");
 }
 
-/* An integer of @least or more at @key of @map; false after a finding or when an optional one is absent. */
+/* An integer of @least or more at @key of @map; false after a finding or when an optional one is
+ * absent. */
 static bool read_count(struct manifest_reader *r, const struct node *map, const char *prefix,
                        const char *key, bool required, int64_t least, int64_t *ret)
 {
@@ -133,7 +135,8 @@ static void read_column(struct manifest_reader *r, const struct node *item, size
     (void)snprintf(path, sizeof path, "schema[%zu].", i);
     const struct node *name = require(r, item, path, "name");
     const struct node *type_name = require(r, item, path, "type");
-    if (type_name && (type_name->kind != NODE_STRING || !column_type_parse(type_name->text, &type))) {
+    if (type_name &&
+        (type_name->kind != NODE_STRING || !column_type_parse(type_name->text, &type))) {
         (void)snprintf(path, sizeof path, "schema[%zu].type", i);
         manifest_finding(r, path, "unsupported_type",
                          "must be one of: DATE, TIMESTAMP, VARCHAR, INTEGER, BIGINT, DOUBLE, "
@@ -169,7 +172,7 @@ static void read_schema(struct manifest_reader *r, const struct node *root, stru
         return;
     if (list->kind != NODE_LIST || list->n_children == 0 || list->n_children > LIMIT_COLUMNS) {
         manifest_finding(r, "schema",
-                         list->kind != NODE_LIST       ? "invalid_type"
+                         list->kind != NODE_LIST ? "invalid_type"
                          : list->n_children == 0 ? "missing"
                                                  : "invalid_value",
                          "must be a list of 1 to %d columns", LIMIT_COLUMNS);
@@ -197,7 +200,8 @@ static void read_column_list(struct manifest_reader *r, const struct node *root,
         if (item->kind != NODE_STRING)
             manifest_finding(r, key, "invalid_type", "must be a list of column names");
         else if (schema_find(s, item->text) < 0)
-            manifest_finding(r, key, "unknown_column", "`%.63s` is not in the schema", item->text.p);
+            manifest_finding(r, key, "unknown_column", "`%.63s` is not in the schema",
+                             item->text.p);
     }
 }
 
@@ -235,7 +239,8 @@ static void read_file(struct manifest_reader *r, const struct node *item, size_t
         (void)snprintf(path, sizeof path, "%ssha256", prefix);
         f->has_sha256 = digest->kind == NODE_STRING && hex_decode(digest->text, f->sha256, 32);
         if (!f->has_sha256)
-            manifest_finding(r, path, digest->kind == NODE_STRING ? "invalid_value" : "invalid_type",
+            manifest_finding(r, path,
+                             digest->kind == NODE_STRING ? "invalid_value" : "invalid_type",
                              "must be 64 lower-case hex digits");
     }
 }
@@ -249,7 +254,7 @@ static void read_files(struct manifest_reader *r, const struct node *root, struc
     if (list->kind != NODE_LIST || list->n_children == 0 ||
         list->n_children > LIMIT_MANIFEST_FILES) {
         manifest_finding(r, "files",
-                         list->kind != NODE_LIST       ? "invalid_type"
+                         list->kind != NODE_LIST ? "invalid_type"
                          : list->n_children == 0 ? "missing"
                                                  : "invalid_value",
                          "must be a list of 1 to %d files", LIMIT_MANIFEST_FILES);
@@ -317,8 +322,8 @@ enum rc manifest_parse(struct str text, const struct manifest_origin *origin,
     if (!root && problem.rc == RC_NO_MEMORY) {
         err_copy(err, &problem);
     } else if (!root) {
-        errlist_add(findings, FINDING_ERROR, r.shown_as, place.line, place.column, "", "invalid_json",
-                    NULL, "%s", text.n ? problem.message : "the file is empty");
+        errlist_add(findings, FINDING_ERROR, r.shown_as, place.line, place.column, "",
+                    "invalid_json", NULL, "%s", text.n ? problem.message : "the file is empty");
     } else if (root->kind != NODE_MAP) {
         manifest_finding(&r, "", "not_a_map", "must be an object");
     } else {

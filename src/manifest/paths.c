@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where a manifest's files may be. A manifest in a project may not leave it; one in a bucket stays in
- * its bucket; URLs may go only where the origin allows. Nothing is opened here.
+ * Where a manifest's files may be. A manifest in a project may not leave it; one in a bucket stays
+ * in its bucket; URLs may go only where the origin allows. Nothing is opened here.
  */
 
 #include "base/io.h"

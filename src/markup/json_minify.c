@@ -106,8 +106,8 @@ static bool scan_word(struct scan *s, const char *word)
 static bool scan_constant(struct scan *s)
 {
     static const char *const constants[] = {"true", "false", "null"};
-    static const char *const nonfinite[] = {"NaN",       "Infinity", "-Infinity", "nan",
-                                            "-nan", "inf",      "-inf", "-NaN"};
+    static const char *const nonfinite[] = {"NaN",  "Infinity", "-Infinity", "nan",
+                                            "-nan", "inf",      "-inf",      "-NaN"};
     for (size_t i = 0; i < ARRAY_LEN(constants); i++) {
         if (scan_word(s, constants[i])) {
             buf_put_cstr(s->out, constants[i]);

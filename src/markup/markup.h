@@ -16,10 +16,10 @@ enum node_kind { NODE_NULL, NODE_BOOL, NODE_INT, NODE_DOUBLE, NODE_STRING, NODE_
 
 struct node {
     enum node_kind kind;
-    int line, column;   /* 1-based; 0 in a tree built from JSON */
-    struct str text;    /* STRING: decoded; INT/DOUBLE/BOOL/NULL: as written; NUL-terminated */
-    int64_t integer;    /* INT (in range; larger integers become DOUBLE) */
-    double number;      /* INT and DOUBLE */
+    int line, column; /* 1-based; 0 in a tree built from JSON */
+    struct str text;  /* STRING: decoded; INT/DOUBLE/BOOL/NULL: as written; NUL-terminated */
+    int64_t integer;  /* INT (in range; larger integers become DOUBLE) */
+    double number;    /* INT and DOUBLE */
     bool boolean;
     struct node *first; /* children of LIST and MAP, in order */
     struct node *next;  /* sibling */
@@ -52,7 +52,7 @@ struct node *json_parse_at(struct str text, struct arena *arena, struct json_pla
                            struct err *err);
 struct node *json_parse(struct str text, struct arena *arena, struct err *err);
 
-const struct node *node_get(const struct node *map, const char *key);    /* NULL when absent */
+const struct node *node_get(const struct node *map, const char *key); /* NULL when absent */
 const struct node *node_at(const struct node *list, size_t at);
 
 /* JSON text out. @s must be valid UTF-8; escapes " \ and controls only. */
@@ -61,9 +61,9 @@ void json_put_cstr(struct buf *b, const char *s);
 /* True when @s can stand between quotes as it is. */
 bool json_is_plain(struct str s);
 /*
- * Checks RFC 8259 strictly (depth 64, UTF-8, no NaN/Infinity tokens unless @nonfinite_to_null, which
- * writes null for them) and appends the text without insignificant white space. False: invalid, @b
- * is as it was. Numbers and strings keep their spelling.
+ * Checks RFC 8259 strictly (depth 64, UTF-8, no NaN/Infinity tokens unless @nonfinite_to_null,
+ * which writes null for them) and appends the text without insignificant white space. False:
+ * invalid, @b is as it was. Numbers and strings keep their spelling.
  */
 MUST_CHECK bool json_minify(struct str text, bool nonfinite_to_null, struct buf *b);
 
@@ -82,10 +82,10 @@ void jw_str(struct json_writer *w, struct str s);
 void jw_cstr(struct json_writer *w, const char *s); /* NULL writes null */
 void jw_int(struct json_writer *w, int64_t v);
 void jw_uint(struct json_writer *w, uint64_t v);
-void jw_double(struct json_writer *w, double v);    /* null when not finite */
+void jw_double(struct json_writer *w, double v); /* null when not finite */
 void jw_bool(struct json_writer *w, bool v);
 void jw_null(struct json_writer *w);
-void jw_raw(struct json_writer *w, struct str json); /* already JSON */
+void jw_raw(struct json_writer *w, struct str json);  /* already JSON */
 void jw_time(struct json_writer *w, int64_t wall_us); /* RFC 3339 string */
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Counting: shards of threads, slots of endpoints, series of datasets. Invariants in metrics_int.h. */
+/* Counting: shards of threads, slots of endpoints, series of datasets. Invariants in metrics_int.h.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,8 +11,8 @@
 
 struct metrics_state metrics_state;
 
-const double metrics_coarse_bounds_ms[COARSE_BOUNDS] = {0.05, 0.1, 0.25, 0.5, 1,   2,    5,    10,
-                                                        25,   50,  100,  250, 500, 1000, 2500, 5000};
+const double metrics_coarse_bounds_ms[COARSE_BOUNDS] = {
+    0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000};
 const double metrics_refresh_bounds_s[REFRESH_BOUNDS] = {0.05, 0.1, 0.25, 0.5, 1,   2.5,
                                                          5,    10,  30,   60,  300, 1800};
 /* The step between neighbours stays below 1.15 even after rounding to 100 ns. */
@@ -128,7 +129,8 @@ static struct endpoint_block *make_block(struct shard *s, int slot)
     return b;
 }
 
-/* The thread's counters of a slot, made at its first use. NULL: out of memory, nothing is counted. */
+/* The thread's counters of a slot, made at its first use. NULL: out of memory, nothing is counted.
+ */
 static struct endpoint_block *block(int slot)
 {
     assert(slot >= 0 && slot < METRICS_LIMIT_SLOTS);
@@ -171,8 +173,8 @@ int metrics_endpoint_register(const char *name, int64_t revision)
         return METRICS_UNKNOWN;
     if (metrics_state.slots.n == metrics_state.slots.capacity) {
         int capacity = metrics_state.slots.capacity ? metrics_state.slots.capacity * 2 : 64;
-        metrics_state.slots.names = x_realloc(metrics_state.slots.names,
-                                              (size_t)capacity * sizeof(struct slot_name));
+        metrics_state.slots.names =
+            x_realloc(metrics_state.slots.names, (size_t)capacity * sizeof(struct slot_name));
         metrics_state.slots.capacity = capacity;
     }
     int slot = metrics_state.slots.n;

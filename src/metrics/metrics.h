@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the program counts. One table of metrics (metrics_table.h) makes the enum, HELP and TYPE; the
- * request path adds to counters of its own thread (a shard) and never takes a lock; a scrape folds
- * the shards. Gauges are asked for when somebody scrapes, by a callback that `admin` plugs in.
+ * What the program counts. One table of metrics (metrics_table.h) makes the enum, HELP and TYPE;
+ * the request path adds to counters of its own thread (a shard) and never takes a lock; a scrape
+ * folds the shards. Gauges are asked for when somebody scrapes, by a callback that `admin` plugs
+ * in.
  *
  * Model: a series that belongs to an endpoint or a dataset is addressed by a slot, got once by name
  * (register/unregister count references; a slot nobody holds is not shown and keeps its counts).
@@ -29,25 +30,33 @@ const char *metric_name(enum metric m);
 const char *metric_help(enum metric m);
 enum metric_kind metric_kind(enum metric m);
 
-/* @release: OFFLOADER_RELEASE_ID or NULL; copied. Endpoint series then carry release and revision. */
+/* @release: OFFLOADER_RELEASE_ID or NULL; copied. Endpoint series then carry release and revision.
+ */
 void metrics_init(const char *release);
 
 /* ---- series of endpoints ---- */
 
 #define METRICS_UNKNOWN 0
 #define METRICS_LIMIT_SLOTS 65536
-/* The slot of endpoint @name (its @revision tells series apart only when a release is set). Past the
- * limit METRICS_UNKNOWN. Takes a lock: when a catalog is built, not in a request. */
+/* The slot of endpoint @name (its @revision tells series apart only when a release is set). Past
+ * the limit METRICS_UNKNOWN. Takes a lock: when a catalog is built, not in a request. */
 int metrics_endpoint_register(const char *name, int64_t revision);
 void metrics_endpoint_unregister(int slot); /* once for each register; METRICS_UNKNOWN is fine */
 
 enum metrics_status { MSTATUS_OK, MSTATUS_CLIENT_ERROR, MSTATUS_NOT_READY, MSTATUS_SERVER_ERROR };
-/* By the HTTP status: 2xx and 304 ok, 503 not_ready, 500 and 504 server_error, the rest client_error. */
+/* By the HTTP status: 2xx and 304 ok, 503 not_ready, 500 and 504 server_error, the rest
+ * client_error. */
 enum metrics_status metrics_status_of(int http_status);
 enum metrics_cache_result { MCACHE_HIT, MCACHE_MISS, MCACHE_COALESCED };
 enum metrics_executor { MEXEC_STORE, MEXEC_DUCKDB };
-enum metrics_shed { MSHED_QUEUE_FULL, MSHED_QUEUE_TIMEOUT, MSHED_MEMORY, MSHED_CONNECTIONS,
-                    MSHED_DRAINING, N_MSHED };
+enum metrics_shed {
+    MSHED_QUEUE_FULL,
+    MSHED_QUEUE_TIMEOUT,
+    MSHED_MEMORY,
+    MSHED_CONNECTIONS,
+    MSHED_DRAINING,
+    N_MSHED
+};
 
 /* One finished request: counts it and its duration (arrival of the head to the answer written). */
 void metrics_request(int slot, enum metrics_status status, int64_t duration_us);
@@ -61,7 +70,7 @@ void metrics_add(enum metric m, uint64_t n);
 
 /* Sums over all endpoints and threads, for diagnostics. */
 struct metrics_totals {
-    uint64_t requests[4];     /* by enum metrics_status */
+    uint64_t requests[4];      /* by enum metrics_status */
     uint64_t cache_results[3]; /* by enum metrics_cache_result */
 };
 void metrics_totals(struct metrics_totals *ret);
@@ -98,8 +107,15 @@ const double *metrics_duration_bounds(int *ret_n);
 /* ---- events: the last EVENTS_KEPT, each also one log line ---- */
 
 #define EVENTS_KEPT 500
-enum event_type { EVENT_BOOT, EVENT_REFRESH, EVENT_SWAP, EVENT_ROLLBACK, EVENT_RELOAD, EVENT_DRAIN,
-                  EVENT_ACTION };
+enum event_type {
+    EVENT_BOOT,
+    EVENT_REFRESH,
+    EVENT_SWAP,
+    EVENT_ROLLBACK,
+    EVENT_RELOAD,
+    EVENT_DRAIN,
+    EVENT_ACTION
+};
 const char *event_type_name(enum event_type t);
 struct event_field {
     const char *key;

@@ -258,7 +258,8 @@ static bool read_proc(const char *path, struct buf *b)
     return io_read_file(path, b, NULL) == RC_OK;
 }
 
-/* Field @n (1-based, from the third on: after the command's closing parenthesis) of /proc/self/stat. */
+/* Field @n (1-based, from the third on: after the command's closing parenthesis) of
+ * /proc/self/stat. */
 static double stat_field(int n)
 {
     struct buf b;

@@ -73,16 +73,17 @@ static void cache_read(struct reader *r, const struct node *root, struct endpoin
     static const char *const policies[] = {"none", "snapshot", NULL};
     const struct node *n = read_get(r, root, "", "cache", false);
     if (n && read_map(r, n, "cache", known))
-        e->cache = (enum cache_policy)read_word(r, n, "cache", "policy", true, policies, CACHE_NONE);
+        e->cache =
+            (enum cache_policy)read_word(r, n, "cache", "policy", true, policies, CACHE_NONE);
 }
 
 void endpoint_read(struct reader *r, const struct node *root, const struct project *p,
                    struct endpoint *e)
 {
-    static const char *const known[] = {
-        "name",   "version", "dataset",      "owner", "description", "serving_mode",
-        "tenant", "params",  "combinations", "query", "columns",     "freshness",
-        "cache",  "integers", "pagination",  NULL};
+    static const char *const known[] = {"name",         "version",      "dataset",    "owner",
+                                        "description",  "serving_mode", "tenant",     "params",
+                                        "combinations", "query",        "columns",    "freshness",
+                                        "cache",        "integers",     "pagination", NULL};
     static const char *const modes[] = {"local_table", "remote_scan", NULL};
     static const char *const integers[] = {"number", "string", NULL};
     const struct dataset *d = NULL;

@@ -123,10 +123,11 @@ static void default_read(struct reader *r, const struct node *n, const char *pat
     if (!value)
         return;
     const char *at = read_join(r, path, "default");
-    struct str text = value->kind == NODE_BOOL ? (value->boolean ? STR("true") : STR("false"))
-                                               : value->text;
+    struct str text =
+        value->kind == NODE_BOOL ? (value->boolean ? STR("true") : STR("false")) : value->text;
     if (!default_has_kind(p->type, value->kind)) {
-        read_finding(r, value, at, "invalid_default", NULL, "must be of type %s", type_words[p->type]);
+        read_finding(r, value, at, "invalid_default", NULL, "must be of type %s",
+                     type_words[p->type]);
         return;
     }
     if (param_check(p, text, r->arena, &checked) != PARAM_FINE) {
@@ -140,8 +141,8 @@ static void default_read(struct reader *r, const struct node *n, const char *pat
 
 static void param_read(struct reader *r, const struct node *n, const char *path, struct endpoint *e)
 {
-    static const char *const known[] = {"name", "type", "required", "default", "enum", "min",
-                                        "max",  "aliases", NULL};
+    static const char *const known[] = {"name", "type", "required", "default", "enum",
+                                        "min",  "max",  "aliases",  NULL};
     static const char *const reserved[] = {"limit", "offset", "columns", "cursor"};
     struct param p = {0};
     if (!read_map(r, n, path, known))
@@ -206,7 +207,8 @@ static void combinations_check_required(struct reader *r, const struct node *lis
 {
     for (size_t i = 0; i < e->n_params; i++)
         for (size_t j = 0; j < e->n_combinations; j++)
-            if (e->params[i].required && !e->params[i].has_default && !(e->combinations[j] >> i & 1))
+            if (e->params[i].required && !e->params[i].has_default &&
+                !(e->combinations[j] >> i & 1))
                 read_warning(r, node_at(list, j), read_path(r, "combinations[%zu]", j),
                              "missing_required_param",
                              "leaves out `%s`, which is required: no request can use it",

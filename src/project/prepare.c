@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What follows from a valid project: the physical sort of each dataset, fingerprints that decide what
- * a reload has to rebuild, and the table that finds a key by the digest of its token.
+ * What follows from a valid project: the physical sort of each dataset, fingerprints that decide
+ * what a reload has to rebuild, and the table that finds a key by the digest of its token.
  */
 #include <stdlib.h>
 

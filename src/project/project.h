@@ -38,11 +38,11 @@ enum source_kind { SOURCE_STATIC_MANIFEST, SOURCE_MANIFEST, SOURCE_DATABRICKS };
 enum store_kind { STORE_KIND_GS, STORE_KIND_S3 };
 struct source {
     enum source_kind kind;
-    char *manifest;  /* STATIC: path inside the project; MANIFEST: the URL or absolute path */
+    char *manifest;        /* STATIC: path inside the project; MANIFEST: the URL or absolute path */
     char *bucket, *prefix; /* DATABRICKS; prefix ends in '/' (or is empty) */
     enum store_kind store;
     int64_t interval_seconds; /* default 300; unused for STATIC */
-    char **allow; /* further buckets or hosts */
+    char **allow;             /* further buckets or hosts */
     size_t n_allow;
 };
 
@@ -56,18 +56,26 @@ struct dataset {
      * STORE_LIMIT_SORT_COLUMNS together), and which columns are filtered by eq. */
     int sort_columns[8];
     int n_sort_columns;
-    bool *equality_columns; /* per schema column */
+    bool *equality_columns;                /* per schema column */
     bool any_local_table, any_remote_scan; /* serving modes of its endpoints */
     int64_t tightest_staleness_minutes;    /* 0: no endpoint has a limit */
     /* SHA-256 over schema and tenant column: when it changes, blue-green (snapshots.md). */
     uint8_t contract_fingerprint[32];
-    /* Over contract and sort and equality columns: the physical build a snapshot directory holds. */
+    /* Over contract and sort and equality columns: the physical build a snapshot directory holds.
+     */
     uint8_t build_fingerprint[32];
     uint8_t origin_fingerprint[32]; /* over the source mapping */
 };
 
-enum param_type { PARAM_STRING, PARAM_INTEGER, PARAM_NUMBER, PARAM_BOOLEAN, PARAM_DATE,
-                  PARAM_TIMESTAMP, PARAM_ENUM };
+enum param_type {
+    PARAM_STRING,
+    PARAM_INTEGER,
+    PARAM_NUMBER,
+    PARAM_BOOLEAN,
+    PARAM_DATE,
+    PARAM_TIMESTAMP,
+    PARAM_ENUM
+};
 struct param_alias {
     char *from, *to;
 };
@@ -129,8 +137,8 @@ struct endpoint {
 enum key_status { KEY_ACTIVE, KEY_REVOKED };
 struct key {
     char *id;
-    uint8_t digest[32]; /* SHA-256 of the token */
-    char *tenant;       /* NULL: none */
+    uint8_t digest[32];      /* SHA-256 of the token */
+    char *tenant;            /* NULL: none */
     uint64_t *endpoint_bits; /* bit per project endpoint */
     enum key_status status;
     bool has_expiry;
@@ -141,10 +149,10 @@ struct key {
 };
 
 struct project {
-    struct arena arena;  /* owns everything below */
-    char *root;          /* absolute directory */
-    char *file;          /* absolute path of offloader.yml */
-    char *keys_path;     /* absolute path of the keys file; NULL: none */
+    struct arena arena; /* owns everything below */
+    char *root;         /* absolute directory */
+    char *file;         /* absolute path of offloader.yml */
+    char *keys_path;    /* absolute path of the keys file; NULL: none */
     bool auth_required;
     char *object_store_mode; /* NULL: none */
     struct dataset *datasets;
@@ -155,7 +163,8 @@ struct project {
     struct key *keys;
     size_t n_keys;
     size_t n_endpoint_words; /* words in key.endpoint_bits */
-    /* Open-addressed by the first 8 bytes of the digest, 2^n slots: index + 1 into keys, 0 empty. */
+    /* Open-addressed by the first 8 bytes of the digest, 2^n slots: index + 1 into keys, 0 empty.
+     */
     uint32_t *key_slots;
     size_t n_key_slots;
     char config_version[21]; /* `version` of offloader.yml, for metrics and docs */
@@ -163,10 +172,10 @@ struct project {
 };
 
 /*
- * Loads and checks the project at @path (offloader.yml or its directory). Findings of both severities
- * are appended to @findings; the project comes back only when there is no error finding. Manifests
- * are not looked at (validate does that beside). Errors in @err are for what is no finding (memory).
- * Keys file may be an absolute path.
+ * Loads and checks the project at @path (offloader.yml or its directory). Findings of both
+ * severities are appended to @findings; the project comes back only when there is no error finding.
+ * Manifests are not looked at (validate does that beside). Errors in @err are for what is no
+ * finding (memory). Keys file may be an absolute path.
  */
 #define LIMIT_PROJECT_FILES 10000 /* of one directory */
 #define LIMIT_PROJECT_MEMORY_BYTES (UINT64_C(2) << 30)
@@ -174,8 +183,8 @@ MUST_CHECK enum rc project_load(const char *path, struct errlist *findings, stru
                                 struct err *err);
 /* The same for one dataset's file by itself: a project of that dataset and no endpoint, for
  * `manifest validate`. Nothing is prepared for serving. */
-MUST_CHECK enum rc project_load_dataset(const char *path, struct errlist *findings, struct project **ret,
-                                        struct err *err);
+MUST_CHECK enum rc project_load_dataset(const char *path, struct errlist *findings,
+                                        struct project **ret, struct err *err);
 void project_free(struct project *p);
 const struct endpoint *project_endpoint(const struct project *p, struct str name);
 const struct dataset *project_dataset(const struct project *p, struct str id);
@@ -189,8 +198,8 @@ static inline bool key_may_call(const struct key *k, const struct endpoint *e)
  * SHA-256 over (relative path, mtime, size) of a walk. */
 MUST_CHECK enum rc project_walk_fingerprint(const char *path, uint8_t ret[32], struct err *err);
 
-/* Shared by the planner and the validator: text of a value, as sent, into a column's comparison type.
- * False: does not satisfy the param (type, enum, bounds). @scratch holds repaired text. */
+/* Shared by the planner and the validator: text of a value, as sent, into a column's comparison
+ * type. False: does not satisfy the param (type, enum, bounds). @scratch holds repaired text. */
 enum param_problem { PARAM_FINE, PARAM_BAD_TYPE, PARAM_BAD_ENUM, PARAM_BELOW_MIN, PARAM_ABOVE_MAX };
 struct param_value {
     struct str text; /* canonical text: after aliases and repairs; cache keys and cursors use it */

@@ -2,8 +2,8 @@
 /*
  * For src/project: typed access to a YAML tree that reports what it does not like, with file, line,
  * column and path, and goes on. Memory of the project comes from one arena; when that is exhausted
- * the whole load unwinds by longjmp to project_load(), which is safe because nothing on the way owns
- * anything outside the arena.
+ * the whole load unwinds by longjmp to project_load(), which is safe because nothing on the way
+ * owns anything outside the arena.
  */
 #ifndef OFFLOADER_PROJECT_READ_H
 #define OFFLOADER_PROJECT_READ_H
@@ -29,13 +29,14 @@ void read_finding(struct reader *r, const struct node *at, const char *path, con
 void read_warning(struct reader *r, const struct node *at, const char *path, const char *code,
                   const char *format, ...) PRINTF_LIKE(5, 6);
 
-/* False (and a finding) when @n is no mapping; unknown keys are found against the NULL-ended list. */
+/* False (and a finding) when @n is no mapping; unknown keys are found against the NULL-ended list.
+ */
 bool read_map(struct reader *r, const struct node *n, const char *path, const char *const *known);
 bool read_list(struct reader *r, const struct node *n, const char *path);
 
 /*
- * Each looks for @key in @map at @path ("" for the top). Absent or null: NULL/false, with a `missing`
- * finding when @required. Of another type: `invalid_type`.
+ * Each looks for @key in @map at @path ("" for the top). Absent or null: NULL/false, with a
+ * `missing` finding when @required. Of another type: `invalid_type`.
  */
 const struct node *read_get(struct reader *r, const struct node *map, const char *path,
                             const char *key, bool required);
@@ -60,7 +61,8 @@ const char *read_join(struct reader *r, const char *path, const char *key);
 void dataset_read(struct reader *r, const struct node *root, struct dataset *ret);
 void checks_read(struct reader *r, const struct node *n, const struct schema *schema,
                  struct checks *ret);
-/* @datasets may be incomplete: an endpoint on a dataset that failed is checked as far as it goes. */
+/* @datasets may be incomplete: an endpoint on a dataset that failed is checked as far as it goes.
+ */
 void endpoint_read(struct reader *r, const struct node *root, const struct project *p,
                    struct endpoint *ret);
 void params_read(struct reader *r, const struct node *root, struct endpoint *e);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Has a project directory changed? A walk of paths, times and sizes answers without reading files. */
+/* Has a project directory changed? A walk of paths, times and sizes answers without reading files.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +41,8 @@ static enum rc walk_directory(struct walk *w, const char *path, const char *rela
     enum rc rc = io_list_dir(path, &names, &n, err);
     for (size_t i = 0; rc == RC_OK && i < n; i++) {
         AUTO(mem_free_auto) char *child = path_join(path, names[i]);
-        AUTO(mem_free_auto) char *shown = *relative ? path_join(relative, names[i]) : x_strdup(names[i]);
+        AUTO(mem_free_auto) char *shown =
+            *relative ? path_join(relative, names[i]) : x_strdup(names[i]);
         struct stat st;
         if (names[i][0] == '.' || stat(child, &st) != 0)
             continue; /* it went away between the listing and here: the next walk sees that */

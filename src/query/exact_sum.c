@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The wide form: limb i weighs 2^(32 i + LOW_EXPONENT); limbs are signed 64-bit, so that 2^30
- * additions need no carry. LOW_EXPONENT leaves 110 bits below the smallest double, which is where the
- * quotient of an average keeps the digits that decide its rounding.
+ * additions need no carry. LOW_EXPONENT leaves 110 bits below the smallest double, which is where
+ * the quotient of an average keeps the digits that decide its rounding.
  */
 #include "query/exact_sum.h"
 

@@ -4,15 +4,15 @@
  * store and DuckDB run it, with the same rows in the same order.
  *
  * Semantics both executors share
- *  Q1  Filters are ANDed; a comparison with NULL is false. DOUBLE order: NaN is the greatest value and
- *      equals itself, -0 equals 0 (ingest stores canonical NaN and +0).
- *  Q2  Not grouped (n_groups == 0): one output row a matching row; order is @order, then ordinal.
- *      Grouped: one a group (no rows, no groups); order is @order, then the grouping outputs in
- *      select order. NULLs last in both directions, text by bytes of UTF-8. NULL is a group.
- *  Q3  @seek: only rows that come strictly after the given position in that total order.
- *  Q4  sum over INTEGER/BIGINT: exact __int128; over DOUBLE: exact, rounded once (NaN and infinities
- *      as IEEE addition has it); avg: exact sum divided by the count, rounded once to double; count:
- *      non-NULL values; min/max keep the type, over VARCHAR by bytes, over BOOLEAN false < true.
+ *  Q1  Filters are ANDed; a comparison with NULL is false. DOUBLE order: NaN is the greatest value
+ * and equals itself, -0 equals 0 (ingest stores canonical NaN and +0). Q2  Not grouped (n_groups ==
+ * 0): one output row a matching row; order is @order, then ordinal. Grouped: one a group (no rows,
+ * no groups); order is @order, then the grouping outputs in select order. NULLs last in both
+ * directions, text by bytes of UTF-8. NULL is a group. Q3  @seek: only rows that come strictly
+ * after the given position in that total order. Q4  sum over INTEGER/BIGINT: exact __int128; over
+ * DOUBLE: exact, rounded once (NaN and infinities as IEEE addition has it); avg: exact sum divided
+ * by the count, rounded once to double; count: non-NULL values; min/max keep the type, over VARCHAR
+ * by bytes, over BOOLEAN false < true.
  */
 #ifndef OFFLOADER_QUERY_QUERY_H
 #define OFFLOADER_QUERY_QUERY_H
@@ -39,8 +39,16 @@ struct value {
 };
 
 enum query_type { /* of an output: what the encoder needs to know */
-    OUT_DATE, OUT_TIMESTAMP, OUT_TEXT, OUT_INTEGER, OUT_BIGINT, OUT_SUM128, OUT_DOUBLE, OUT_BOOLEAN,
-    OUT_JSON, OUT_COUNT,
+                  OUT_DATE,
+                  OUT_TIMESTAMP,
+                  OUT_TEXT,
+                  OUT_INTEGER,
+                  OUT_BIGINT,
+                  OUT_SUM128,
+                  OUT_DOUBLE,
+                  OUT_BOOLEAN,
+                  OUT_JSON,
+                  OUT_COUNT,
 };
 
 struct query_output {
@@ -72,19 +80,20 @@ struct query_order {
 
 /* Everything borrowed; immutable while it runs. */
 struct query {
-    const struct schema *schema; /* the dataset's contract */
+    const struct schema *schema;        /* the dataset's contract */
     const struct query_output *outputs; /* all select outputs, also those a request leaves out */
     int n_outputs;
     const bool *wanted; /* per output: does the sink need it? (order and groups work without) */
     const int *groups;  /* outputs that group, in select order */
     int n_groups;
-    bool grouped;       /* n_groups > 0, or aggregates present */
+    bool grouped;                       /* n_groups > 0, or aggregates present */
     const struct query_filter *filters; /* the tenant predicate is filters[0] on a tenant dataset */
     int n_filters;
-    bool has_tenant;    /* filters[0] is the tenant predicate */
+    bool has_tenant; /* filters[0] is the tenant predicate */
     const struct query_order *order;
     int n_order;
-    uint64_t limit, offset; /* the executor hands out at most limit rows and says if there is more */
+    uint64_t limit,
+        offset; /* the executor hands out at most limit rows and says if there is more */
     bool count_total;
     bool has_seek;
     /* order values then (ordinal | group values): n_order + 1 or n_order + n_groups of them. */
@@ -92,7 +101,8 @@ struct query {
     int n_seek;
 };
 
-/* Rows go to a sink as they are found, in order. Values (and their text) are borrowed for the call. */
+/* Rows go to a sink as they are found, in order. Values (and their text) are borrowed for the call.
+ */
 struct row_sink {
     /* values[n_outputs]; unwanted ones are VALUE_NULL. RC_OK goes on; anything else stops the query
      * and is returned (RC_LIMIT when the answer is too large). */
@@ -112,14 +122,14 @@ struct query_result {
 
 /* What explain shows. */
 struct query_stats {
-    const char *executor;    /* "store" or "duckdb" */
-    int prefix_columns;      /* sort columns used by binary search */
-    uint64_t rows_in_range;  /* after the prefix */
-    uint64_t rows_touched;   /* looked at */
+    const char *executor;   /* "store" or "duckdb" */
+    int prefix_columns;     /* sort columns used by binary search */
+    uint64_t rows_in_range; /* after the prefix */
+    uint64_t rows_touched;  /* looked at */
     uint64_t rows_matched;
     uint64_t blocks_skipped, blocks_total;
     bool used_posting_list, used_rollup;
-    const char *grouping;    /* "none", "sorted", "hash" */
+    const char *grouping; /* "none", "sorted", "hash" */
 };
 
 /* Polled by executors every few thousand rows; true stops with RC_CANCELLED or RC_TIMEOUT. */

@@ -57,8 +57,7 @@ void schema_copy(struct schema *to, const struct schema *from)
     struct schema copy = {x_array0(from->n_columns ? from->n_columns : 1, sizeof(struct column)),
                           from->n_columns};
     for (size_t i = 0; i < from->n_columns; i++)
-        copy.columns[i] =
-            (struct column){x_strdup(from->columns[i].name), from->columns[i].type};
+        copy.columns[i] = (struct column){x_strdup(from->columns[i].name), from->columns[i].type};
     *to = copy;
 }
 

@@ -30,11 +30,12 @@ struct schema {
 
 #define LIMIT_COLUMNS 4096
 
-const char *column_type_name(enum column_type type); /* "VARCHAR" */
+const char *column_type_name(enum column_type type);                       /* "VARCHAR" */
 MUST_CHECK bool column_type_parse(struct str name, enum column_type *ret); /* exact upper case */
 /* Index by exact name (case matters in the contract), -1 when absent. */
 int schema_find(const struct schema *s, struct str name);
-/* May a column declared as @snapshot serve a contract of @contract? Equal, or wider than the contract
+/* May a column declared as @snapshot serve a contract of @contract? Equal, or wider than the
+ * contract
  * (`INTEGER` < `BIGINT` < `DOUBLE`): values that do not fit are found when they are cast. */
 bool column_type_widens(enum column_type snapshot, enum column_type contract);
 void schema_done(struct schema *s);
