@@ -53,24 +53,34 @@ static enum rc fill(struct csv_reader *r, struct err *err)
     return RC_OK;
 }
 
-/* Length of the record at r->at without its line end; *ret_whole with it. False: read on. */
-static bool find_record(const struct csv_reader *r, size_t *ret_n, size_t *ret_whole)
+/*
+ * Length of the record at r->at without its line end; *ret_whole with it. False: read on, and the
+ * next call goes on where this one stopped.
+ */
+static bool find_record(struct csv_reader *r, size_t *ret_n, size_t *ret_whole)
 {
-    const char *p = r->raw.p + r->at;
-    size_t n = r->raw.n - r->at;
-    bool quoted = false;
-    for (size_t i = 0; i < n; i++) {
-        if (p[i] == '"')
-            quoted = !quoted; /* a doubled quote flips twice */
-        if (p[i] != '\n' || quoted)
-            continue;
-        *ret_whole = i + 1;
-        *ret_n = i > 0 && p[i - 1] == '\r' ? i - 1 : i;
-        return true;
+    const char *p = r->raw.p + r->at, *end = p + r->raw.n - r->at;
+    const char *here = p + r->n_scanned, *line_end = NULL;
+    while (here < end) {
+        if (!line_end || line_end < here)
+            line_end = memchr(here, '\n', (size_t)(end - here));
+        const char *stop = line_end && !r->in_quotes ? line_end : end;
+        const char *quote = memchr(here, '"', (size_t)(stop - here));
+        if (quote) {
+            r->in_quotes = !r->in_quotes; /* a doubled quote flips twice */
+            here = quote + 1;
+        } else if (line_end && !r->in_quotes) {
+            *ret_whole = (size_t)(line_end + 1 - p);
+            *ret_n = (size_t)(line_end - p) - (line_end > p && line_end[-1] == '\r');
+            return true;
+        } else {
+            here = end;
+        }
     }
+    r->n_scanned = (size_t)(end - p);
     if (!r->at_end)
         return false;
-    *ret_n = *ret_whole = n;
+    *ret_n = *ret_whole = r->n_scanned;
     return true;
 }
 
@@ -162,6 +172,8 @@ enum rc csv_reader_next(struct csv_reader *r, bool *ret_more, struct err *err)
         r->began = true;
         if (r->raw.n >= 3 && memcmp(r->raw.p, "\xef\xbb\xbf", 3) == 0) {
             r->at = 3;
+            r->n_scanned = 0;
+            r->in_quotes = false;
             return csv_reader_next(r, ret_more, err);
         }
     }
@@ -177,6 +189,8 @@ enum rc csv_reader_next(struct csv_reader *r, bool *ret_more, struct err *err)
     if (!settle(r))
         return refuse(r, err, "text is not valid UTF-8");
     r->at += whole;
+    r->n_scanned = 0;
+    r->in_quotes = false;
     r->n_records++;
     return RC_OK;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A strict RFC 4180 reader: UTF-8 with an optional byte order mark, records of one length, CRLF or
- * LF. An unquoted empty field is NULL, `""` is empty text. Pure over a callback that gives bytes.
+ * A strict RFC 4180 reader: UTF-8 with an optional byte order mark, CRLF or LF. An unquoted empty
+ * field is NULL, `""` is empty text. Pure over a callback that gives bytes.
  */
 #ifndef OFFLOADER_ENGINE_CSV_READER_H
 #define OFFLOADER_ENGINE_CSV_READER_H
@@ -27,6 +27,8 @@ struct csv_reader {
     struct buf raw; /* bytes read and not consumed */
     size_t at;      /* consumed of raw */
     bool at_end, began;
+    size_t n_scanned; /* of the record at hand: looked at for its end */
+    bool in_quotes;   /* there */
     struct buf text; /* of the record's quoted fields with doubled quotes */
     struct csv_field *fields;
     size_t n_fields;
