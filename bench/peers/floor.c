@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The floor: what kernel and loopback cost. Reads a head, looks for its end, sends bytes made before.
- * floor PORT BODY_BYTES
+ * The floor: what kernel and loopback cost. Reads a head, looks for its end, sends bytes made
+ * before. floor PORT BODY_BYTES
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -37,13 +37,15 @@ int main(int argc, char **argv)
     if (argc != 3 || n_body > sizeof answer - 1024)
         return 2;
     at.sin_port = htons((uint16_t)strtoul(argv[1], NULL, 10));
-    n_answer = (size_t)snprintf(answer, sizeof answer,
-                                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-One: 1234567890\r\n"
-                                "X-Two: 1234567890\r\nContent-Length: %zu\r\n\r\n",
-                                n_body);
+    n_answer = (size_t)snprintf(
+        answer, sizeof answer,
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-One: 1234567890\r\n"
+        "X-Two: 1234567890\r\nContent-Length: %zu\r\n\r\n",
+        n_body);
     memset(answer + n_answer, 'x', n_body);
     n_answer += n_body;
-    (void)setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* only restarts need it */
+    (void)setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one,
+                     sizeof one); /* only restarts need it */
     if (bind(listener, (struct sockaddr *)&at, sizeof at) != 0 || listen(listener, 4096) != 0)
         return 1;
     struct epoll_event e = {.events = EPOLLIN, .data.fd = listener}, events[256];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * From an Authorization header to a key of the current view. Only digests are kept anywhere; a
- * connection may remember a SipHash-128 of its last token, under the process's random key, beside the
- * token's SHA-256, which is looked up in the current view on every request.
+ * connection may remember a SipHash-128 of its last token, under the process's random key, beside
+ * the token's SHA-256, which is looked up in the current view on every request.
  */
 #ifndef OFFLOADER_AUTH_TOKEN_H
 #define OFFLOADER_AUTH_TOKEN_H

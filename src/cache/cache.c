@@ -17,7 +17,8 @@ struct cache *cache_new(const struct cache_options *options)
 {
     struct cache *c = x_alloc0(sizeof *c);
     c->n_shards = 1;
-    /* Few enough that a shard, which keeps no entry above a quarter of its bytes, is worth having. */
+    /* Few enough that a shard, which keeps no entry above a quarter of its bytes, is worth having.
+     */
     while (c->n_shards < LIMIT_SHARDS &&
            options->max_entries / (c->n_shards * 2) >= SHARD_MIN_ENTRIES &&
            options->max_bytes / (c->n_shards * 2) >= SHARD_MIN_BYTES)

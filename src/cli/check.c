@@ -17,8 +17,8 @@ static bool has_local_parquet(const struct manifest *m)
     return any;
 }
 
-static enum rc check_parquet(const struct manifest *m, const char *shown_as, struct errlist *findings,
-                             struct err *err)
+static enum rc check_parquet(const struct manifest *m, const char *shown_as,
+                             struct errlist *findings, struct err *err)
 {
     AUTO(mem_free_auto) const char **paths = x_array0(m->n_files, sizeof *paths);
     for (size_t i = 0; i < m->n_files; i++)
@@ -29,15 +29,16 @@ static enum rc check_parquet(const struct manifest *m, const char *shown_as, str
 enum rc check_manifest(const char *path, const char *project_root, const struct dataset *dataset,
                        const char *shown_as, struct errlist *findings, struct err *err)
 {
-    struct manifest_origin origin = {.location = path, .project_root = project_root, .shown_as = shown_as};
+    struct manifest_origin origin = {
+        .location = path, .project_root = project_root, .shown_as = shown_as};
     struct manifest *m = NULL;
     struct buf text;
     size_t errors_before = findings->n_errors;
     buf_init(&text, LIMIT_MANIFEST_BYTES);
     enum rc rc = io_read_file(path, &text, err);
     if (rc == RC_OK)
-        rc = manifest_parse((struct str){text.p, text.n}, &origin, dataset ? dataset->id : NULL, findings,
-                            &m, err);
+        rc = manifest_parse((struct str){text.p, text.n}, &origin, dataset ? dataset->id : NULL,
+                            findings, &m, err);
     if (rc == RC_OK) {
         manifest_check_local_files(m, true, shown_as, findings);
         if (dataset)

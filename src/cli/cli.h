@@ -38,6 +38,7 @@ const struct command *const *command_table(void);
 int usage_error(const struct command *c, const char *format, ...) PRINTF_LIKE(2, 3);
 
 extern const struct command command_serve, command_validate, command_manifest, command_keys,
-    command_snapshot, command_query, command_explain, command_doctor, command_bench, command_version, command_endpoint, command_completion;
+    command_snapshot, command_query, command_explain, command_doctor, command_bench,
+    command_version, command_endpoint, command_completion;
 
 #endif

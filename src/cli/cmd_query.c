@@ -11,8 +11,9 @@
 #include "markup/markup.h"
 #include "trial/trial.h"
 
-#define LIMIT_ROWS_BYTES (512u << 20) /* no caller's memory is at stake: more than a server gives  \
-                                       */
+#define LIMIT_ROWS_BYTES                                                                           \
+    (512u << 20) /* no caller's memory is at stake: more than a server gives                       \
+                  */
 #define EXPLAIN_RUNS 5
 
 static bool read_form(enum http_form *ret)

@@ -56,8 +56,9 @@ static void print_samples(const char *project, int api_port)
     struct stat st;
     struct buf text;
     struct err err = ERR_INIT;
-    AUTO(mem_free_auto) char *directory =
-        stat(project, &st) == 0 && S_ISDIR(st.st_mode) ? x_strdup(project) : x_printf("%s/..", project);
+    AUTO(mem_free_auto) char *directory = stat(project, &st) == 0 && S_ISDIR(st.st_mode)
+                                              ? x_strdup(project)
+                                              : x_printf("%s/..", project);
     AUTO(mem_free_auto) char *path = path_join(directory, "try.txt");
     buf_init(&text, 65536);
     if (io_read_file(path, &text, &err) == RC_OK) {
@@ -66,7 +67,8 @@ static void print_samples(const char *project, int api_port)
             size_t n = strcspn(p, "\n");
             const char *mark = memmem(p, n, "{port}", 6);
             if (mark)
-                printf("  %.*s%d%.*s\n", (int)(mark - p), p, api_port, (int)(n - 6 - (size_t)(mark - p)), mark + 6);
+                printf("  %.*s%d%.*s\n", (int)(mark - p), p, api_port,
+                       (int)(n - 6 - (size_t)(mark - p)), mark + 6);
             else
                 printf("  %.*s\n", (int)n, p);
             p += n + (p[n] == '\n');
@@ -128,7 +130,8 @@ static int serve_trial(const struct command *c, const char *project)
     settings_read(get_environment, environ, &settings, &findings);
     bool fine = report(&findings);
     errlist_done(&findings);
-    if (!fine || !read_port(c, "api-port", &settings.api_port) || !read_port(c, "admin-port", &settings.admin_port))
+    if (!fine || !read_port(c, "api-port", &settings.api_port) ||
+        !read_port(c, "admin-port", &settings.admin_port))
         return EXIT_USAGE;
     settings.bind = settings.admin_bind = flag_text("bind");
     settings.cache_dir = flag_text("cache-dir");

@@ -107,13 +107,22 @@ static const struct variable variables[] = {
 };
 
 /* Read by other rooms, known here so that they are not called unknown. */
-static const char *const elsewhere[] = {
-    "OFFLOADER_S3_TYPE",          "OFFLOADER_S3_KEY_ID",  "OFFLOADER_S3_SECRET",
-    "OFFLOADER_S3_SESSION_TOKEN", "OFFLOADER_S3_REGION",  "OFFLOADER_S3_ENDPOINT",
-    "OFFLOADER_S3_URL_STYLE",     "OFFLOADER_S3_USE_SSL", "OFFLOADER_S3_AUTH",
-    "OFFLOADER_GCS_ENDPOINT",     "OFFLOADER_GCS_AUTH",   "OFFLOADER_GCS_TOKEN",
-    "OFFLOADER_GCS_METADATA_URL", "OFFLOADER_BIN",        "OFFLOADER_FAULT",
-    "OFFLOADER_KEY"};
+static const char *const elsewhere[] = {"OFFLOADER_S3_TYPE",
+                                        "OFFLOADER_S3_KEY_ID",
+                                        "OFFLOADER_S3_SECRET",
+                                        "OFFLOADER_S3_SESSION_TOKEN",
+                                        "OFFLOADER_S3_REGION",
+                                        "OFFLOADER_S3_ENDPOINT",
+                                        "OFFLOADER_S3_URL_STYLE",
+                                        "OFFLOADER_S3_USE_SSL",
+                                        "OFFLOADER_S3_AUTH",
+                                        "OFFLOADER_GCS_ENDPOINT",
+                                        "OFFLOADER_GCS_AUTH",
+                                        "OFFLOADER_GCS_TOKEN",
+                                        "OFFLOADER_GCS_METADATA_URL",
+                                        "OFFLOADER_BIN",
+                                        "OFFLOADER_FAULT",
+                                        "OFFLOADER_KEY"};
 
 bool settings_describe(size_t i, const char **ret_name, const char **ret_default,
                        const char **ret_help)

@@ -29,7 +29,7 @@ struct csv_reader {
     bool at_end, began;
     size_t n_scanned; /* of the record at hand: looked at for its end */
     bool in_quotes;   /* there */
-    struct buf text; /* of the record's quoted fields with doubled quotes */
+    struct buf text;  /* of the record's quoted fields with doubled quotes */
     struct csv_field *fields;
     size_t n_fields;
     uint64_t n_records; /* given so far; the header is the first */

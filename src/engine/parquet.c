@@ -314,8 +314,9 @@ static enum rc count_losses(struct ingest *g, const struct job_file *f, const st
     buf_put_literal(&sql, "SELECT count(*) FROM ");
     parquet_put_source(&sql, f->path);
     if (is_rounded)
-        buf_printf(&sql, " WHERE TRY_CAST(CAST(%s AS DOUBLE) AS DECIMAL(%d,%d)) IS DISTINCT FROM %s",
-                   of, duckdb_decimal_width(type), duckdb_decimal_scale(type), of);
+        buf_printf(&sql,
+                   " WHERE TRY_CAST(CAST(%s AS DOUBLE) AS DECIMAL(%d,%d)) IS DISTINCT FROM %s", of,
+                   duckdb_decimal_width(type), duckdb_decimal_scale(type), of);
     else
         buf_printf(&sql, " WHERE isfinite(%s) AND epoch_ns(%s) %% 1000 != 0", of, of);
     enum rc rc = sql_number(g->connection, buf_cstr(&sql), &any, &n, err);

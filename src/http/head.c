@@ -10,7 +10,8 @@
 #include "http/http.h"
 
 #define LIMIT_METHOD_BYTES 32
-#define LIMIT_LINE_BYTES (LIMIT_METHOD_BYTES + HTTP_LIMIT_TARGET_BYTES + 10) /* " " and " HTTP/1.1" */
+#define LIMIT_LINE_BYTES                                                                           \
+    (LIMIT_METHOD_BYTES + HTTP_LIMIT_TARGET_BYTES + 10) /* " " and " HTTP/1.1" */
 
 /* ---- byte classes ---- */
 
@@ -318,8 +319,8 @@ static size_t find_end(const char *p, size_t n, size_t *scan_at, bool *ret_bare)
     return 0;
 }
 
-/* So that a head which a lenient parser would take as whole is refused at once, not when its time is
- * up. A CR that came last may still be followed by its LF. */
+/* So that a head which a lenient parser would take as whole is refused at once, not when its time
+ * is up. A CR that came last may still be followed by its LF. */
 static bool has_bare_cr(const char *p, size_t n)
 {
     const char *end = p + n;

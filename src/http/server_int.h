@@ -26,9 +26,10 @@
 #define LINGER_US 1000000
 #define LIMIT_LINGERING 256 /* a listener; past it the oldest goes at once */
 #define TICK_US 50000
-#define DRAIN_NEW_US 1000000 /* a new connection's time to send its first request while draining   \
-                              */
-#define FLUSH_BYTES 65536    /* of answers gathered before they are written */
+#define DRAIN_NEW_US                                                                               \
+    1000000               /* a new connection's time to send its first request while draining      \
+                           */
+#define FLUSH_BYTES 65536 /* of answers gathered before they are written */
 #define WRITE_STALL_BYTES_PER_S 4096
 #define COPY_BODY_BYTES 32768 /* larger referenced bodies are written from where they are */
 

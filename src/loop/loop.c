@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libuv loops. Messages come through an intrusive stack that many threads push on and the loop takes
- * as a whole (then reverses, so that order is kept); one uv_async wakes it, and wake-ups that coalesce
- * do no harm because each takes everything there is.
+ * libuv loops. Messages come through an intrusive stack that many threads push on and the loop
+ * takes as a whole (then reverses, so that order is kept); one uv_async wakes it, and wake-ups that
+ * coalesce do no harm because each takes everything there is.
  */
 #include "loop/loop.h"
 

@@ -19,9 +19,10 @@ struct loop_message {
 };
 
 MUST_CHECK enum rc loop_new(const char *name, struct loop **ret, struct err *err);
-MUST_CHECK enum rc loop_start(struct loop *l, struct err *err); /* its thread runs until loop_stop */
-void loop_post(struct loop *l, struct loop_message *m);         /* any thread; order is kept */
-void loop_stop(struct loop *l);                                 /* any thread; returns at once */
+MUST_CHECK enum rc loop_start(struct loop *l,
+                              struct err *err);         /* its thread runs until loop_stop */
+void loop_post(struct loop *l, struct loop_message *m); /* any thread; order is kept */
+void loop_stop(struct loop *l);                         /* any thread; returns at once */
 void loop_join_free(struct loop *l); /* after loop_stop, and after every handle on it is closed */
 bool loop_is_current(const struct loop *l);
 int64_t loop_now_us(const struct loop *l); /* monotonic, cached once a turn; own thread only */

@@ -4,11 +4,10 @@
  * endpoint name, tenant and body, so a token made for another endpoint or tenant does not verify.
  *
  * body: version u8, flags u8, contract hash 16, snapshot fingerprint 16, position u64, limit u64,
- *       n_columns u16 and columns u16 each, params hash 16, [params: as plan.filter_key, u32 length],
- *       [seek: n u16, then values]
- * A seek position too large for a URL is left out; the page is then found by its offset in the same
- * snapshot, which is the same place at a higher cost. Params too large are left out too and must be
- * sent again.
+ *       n_columns u16 and columns u16 each, params hash 16, [params: as plan.filter_key, u32
+ * length], [seek: n u16, then values] A seek position too large for a URL is left out; the page is
+ * then found by its offset in the same snapshot, which is the same place at a higher cost. Params
+ * too large are left out too and must be sent again.
  */
 #include "base/hash.h"
 #include "plan/plan_int.h"
@@ -297,7 +296,8 @@ static enum rc restore(struct cursor_reader *r, const struct cursor_binding *b, 
     uint8_t version = *(const uint8_t *)take(r, 1);
     int flags = *(const uint8_t *)take(r, 1);
     const uint8_t *contract = take(r, CURSOR_HASH_BYTES);
-    if (version != CURSOR_VERSION || memcmp(contract, b->endpoint->contract_hash, CURSOR_HASH_BYTES) != 0)
+    if (version != CURSOR_VERSION ||
+        memcmp(contract, b->endpoint->contract_hash, CURSOR_HASH_BYTES) != 0)
         return RC_CONFLICT;
     memset(ret_fingerprint, 0, 32);
     memcpy(ret_fingerprint, take(r, CURSOR_HASH_BYTES), CURSOR_HASH_BYTES);

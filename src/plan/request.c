@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A query string against an endpoint's contract, in the order that api.md gives: unknown names,
- * combinations, each param as declared, columns, limit, offset. A message names a param, never a value.
+ * combinations, each param as declared, columns, limit, offset. A message names a param, never a
+ * value.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -75,7 +76,8 @@ static enum rc decode(struct request *r, struct str query)
     if (too_many)
         return refuse(r, "more than %d params were sent", PLAN_LIMIT_PARAMS);
     if (r->n_sent < 0)
-        return refuse(r, "the query string is not well-formed: check its percent-encoding and UTF-8");
+        return refuse(r,
+                      "the query string is not well-formed: check its percent-encoding and UTF-8");
     for (int i = 0; i < r->n_sent; i++)
         if (same_name_before(r, i))
             return refuse_name(r, r->sent[i].name, "was sent twice");
@@ -161,7 +163,8 @@ static enum rc check_paging(struct request *r, struct plan *plan)
     plan->limit = (uint64_t)r->e->default_limit;
     if (r->limit) {
         if (!parse_int64(r->limit->value, &v) || v < 1 || v > r->e->max_limit)
-            return refuse(r, "param `limit` must be between 1 and %lld", (long long)r->e->max_limit);
+            return refuse(r, "param `limit` must be between 1 and %lld",
+                          (long long)r->e->max_limit);
         plan->limit = (uint64_t)v;
     }
     if (r->offset) {
@@ -198,7 +201,8 @@ enum rc plan_request(const struct plan_input *in, struct arena *arena, struct pl
 {
     UNINITIALIZED struct request r; /* sent[] alone is 2 KiB */
     memset(&r, 0, offsetof(struct request, sent));
-    memset((char *)&r + offsetof(struct request, n_sent), 0, sizeof r - offsetof(struct request, n_sent));
+    memset((char *)&r + offsetof(struct request, n_sent), 0,
+           sizeof r - offsetof(struct request, n_sent));
     r.e = in->shape->endpoint;
     r.arena = arena;
     r.message = ret_message;

@@ -160,8 +160,8 @@ enum rc pool_new(const struct pool_options *options, struct pool **ret, struct e
     cond_init(&p->time);
     p->n_workers = options->n_workers;
     p->queue_timeout_us = options->queue_timeout_us;
-    p->queue_limit = options->queue_limit ? options->queue_limit
-                                          : options->n_workers * JOBS_QUEUED_PER_WORKER;
+    p->queue_limit =
+        options->queue_limit ? options->queue_limit : options->n_workers * JOBS_QUEUED_PER_WORKER;
     int reserved = p->n_workers > 1 ? (p->n_workers / 4 > 1 ? p->n_workers / 4 : 1) : 0;
     p->remote_cap = p->n_workers - reserved;
     if (options->remote_cap > 0 && options->remote_cap < p->remote_cap)

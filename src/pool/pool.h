@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Worker threads for what must not run on a loop: large scans of the serving store and DuckDB plans.
+ * Worker threads for what must not run on a loop: large scans of the serving store and DuckDB
+ * plans.
  *
  * A bounded wait is the contract: a job that could not start within the queue timeout is shed. At
- * submission that is predicted (jobs ahead × smoothed service time / workers); a job whose prediction
- * was wrong is shed when its time is up. Remote jobs never take the last quarter of the workers (at
- * least one where there is more than one), so that slow sources cannot starve local work.
+ * submission that is predicted (jobs ahead × smoothed service time / workers); a job whose
+ * prediction was wrong is shed when its time is up. Remote jobs never take the last quarter of the
+ * workers (at least one where there is more than one), so that slow sources cannot starve local
+ * work.
  */
 #ifndef OFFLOADER_POOL_POOL_H
 #define OFFLOADER_POOL_POOL_H
@@ -17,13 +19,14 @@
 
 struct pool;
 
-/* Embedded by its owner and owned by the pool from a successful submit until run or on_shed begins. */
+/* Embedded by its owner and owned by the pool from a successful submit until run or on_shed begins.
+ */
 struct pool_job {
     struct pool_job *next;
-    void (*run)(struct pool_job *j, int worker);    /* on a worker's thread; 0 <= worker < n_workers */
-    void (*on_shed)(struct pool_job *j);            /* on a thread of the pool: it waited too long */
+    void (*run)(struct pool_job *j, int worker); /* on a worker's thread; 0 <= worker < n_workers */
+    void (*on_shed)(struct pool_job *j);         /* on a thread of the pool: it waited too long */
     bool is_remote;
-    const _Atomic bool *cancelled;                  /* NULL: never; a cancelled job is shed */
+    const _Atomic bool *cancelled; /* NULL: never; a cancelled job is shed */
     int64_t queued_us;
 };
 

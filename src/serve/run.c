@@ -118,8 +118,8 @@ static void execute(struct job *j, struct store_scratch *scratch)
     struct encoder encoder;
     encoder_begin(&encoder, &j->plan, j->form, &j->data);
     if (in_store && j->snapshot->store)
-        j->rc = store_execute(j->snapshot->store, &j->plan.query, &control, encoder_sink(&encoder), scratch,
-                              &j->result, NULL, &j->err);
+        j->rc = store_execute(j->snapshot->store, &j->plan.query, &control, encoder_sink(&encoder),
+                              scratch, &j->result, NULL, &j->err);
     else if (!in_store && o->engine && j->snapshot->source)
         j->rc = engine_execute(o->engine, j->snapshot->source, &j->plan.query, &control,
                                encoder_sink(&encoder), &keep, &j->result, NULL, &j->err);

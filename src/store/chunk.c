@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Access to values. A block is verified when it is first touched: one byte of memory remembers it. */
+/* Access to values. A block is verified when it is first touched: one byte of memory remembers it.
+ */
 #include "base/hash.h"
 #include "markup/markup.h"
 #include "store/store_int.h"
@@ -123,8 +124,10 @@ static void verify_dictionary(struct store_scratch *x, int column)
     if (LIKELY(atomic_load_explicit(&c->dictionary_verified, memory_order_acquire)))
         return;
     size_t n_offsets = ((size_t)e->n_dictionary + 1) * sizeof(uint32_t);
-    if (crc32c(0, x->store->map + e->dictionary_at, (size_t)e->dictionary_bytes) != e->dictionary_crc ||
-        !offsets_rise(c->dictionary_offsets, e->n_dictionary, (size_t)e->dictionary_bytes - n_offsets))
+    if (crc32c(0, x->store->map + e->dictionary_at, (size_t)e->dictionary_bytes) !=
+            e->dictionary_crc ||
+        !offsets_rise(c->dictionary_offsets, e->n_dictionary,
+                      (size_t)e->dictionary_bytes - n_offsets))
         store_mark_broken(x);
     atomic_store_explicit(&c->dictionary_verified, 1, memory_order_release);
 }

@@ -88,7 +88,8 @@ uint32_t distinct_find(const struct distinct *d, struct str s)
 static int compare_entries(const void *a, const void *b, void *arg)
 {
     const struct distinct *d = arg;
-    return str_cmp(distinct_entry(d, *(const uint32_t *)a), distinct_entry(d, *(const uint32_t *)b));
+    return str_cmp(distinct_entry(d, *(const uint32_t *)a),
+                   distinct_entry(d, *(const uint32_t *)b));
 }
 
 bool distinct_sort(struct distinct *d)

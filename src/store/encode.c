@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A block of a column into a chunk: validity, then values in the narrowest width that holds them. */
+/* A block of a column into a chunk: validity, then values in the narrowest width that holds them.
+ */
 #include "base/hash.h"
 #include "base/io.h"
 #include "store/writer_int.h"

@@ -50,7 +50,12 @@ _Static_assert(offsetof(struct store_header, sort_columns) == 72, "sort columns 
 _Static_assert(offsetof(struct store_header, n_tenants) == 104, "tenants at 104");
 _Static_assert(offsetof(struct store_header, crc) == 252, "checksum at 252");
 
-enum { COLUMN_TEXT_PLAIN = 1, COLUMN_HAS_DICTIONARY = 2, COLUMN_NEEDS_NO_ESCAPE = 4, COLUMN_HAS_POSTING = 8 };
+enum {
+    COLUMN_TEXT_PLAIN = 1,
+    COLUMN_HAS_DICTIONARY = 2,
+    COLUMN_NEEDS_NO_ESCAPE = 4,
+    COLUMN_HAS_POSTING = 8
+};
 
 struct column_entry {
     char name[64];

@@ -43,13 +43,14 @@ static void on_bus_error(int signal_number, siginfo_t *info, void *context)
     (void)context;
     if (x && x->store && at >= x->store->map && at < x->store->map + x->store->n_map)
         store_mark_broken(x);
-    (void)signal(signal_number, SIG_DFL); /* returning runs into it again, with the default action */
+    (void)signal(signal_number,
+                 SIG_DFL); /* returning runs into it again, with the default action */
 }
 
 void store_install_bus_handler(void)
 {
     struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_NODEFER};
-    (void)sigemptyset(&action.sa_mask); /* cannot fail */
+    (void)sigemptyset(&action.sa_mask);     /* cannot fail */
     (void)sigaction(SIGBUS, &action, NULL); /* fails only on a bad number */
 }
 
@@ -91,8 +92,11 @@ void store_scratch_free(struct store_scratch *x)
 {
     if (!x)
         return;
-    struct array *const arrays[] = {&x->views_memory, &x->view_blocks_memory, &x->entries, &x->groups,
-                                    &x->table, &x->dense, &x->states, &x->order, &x->values};
+    struct array *const arrays[] = {&x->views_memory, &x->view_blocks_memory,
+                                    &x->entries,      &x->groups,
+                                    &x->table,        &x->dense,
+                                    &x->states,       &x->order,
+                                    &x->values};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         mem_free(arrays[i]->p);
     mem_free(x);

@@ -8,7 +8,8 @@
 
 #include "schema/schema.h"
 
-/* Doubles: the bits, with the lower 63 flipped for negative numbers; NaN above infinity, -0 as 0. */
+/* Doubles: the bits, with the lower 63 flipped for negative numbers; NaN above infinity, -0 as 0.
+ */
 static inline int64_t key_from_double(double v)
 {
     int64_t bits;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Posting lists: for a column that endpoints ask for by equality and that the physical sort does not
- * lead with, the rows of each key. Built by counting, from the chunks just written; only where keys
- * lie densely enough and each leads to few enough rows to beat a scan.
+ * Posting lists: for a column that endpoints ask for by equality and that the physical sort does
+ * not lead with, the rows of each key. Built by counting, from the chunks just written; only where
+ * keys lie densely enough and each leads to few enough rows to beat a scan.
  */
 #include "base/hash.h"
 #include "base/io.h"
@@ -49,8 +49,8 @@ static size_t rows_of_block(const struct store_writer *w, size_t i)
 }
 
 /* One pass over the column: counts keys, or places rows at their keys' starts. */
-static enum rc pass(struct store_writer *w, struct column_build *c, uint32_t *starts, uint32_t *rows,
-                    struct err *err)
+static enum rc pass(struct store_writer *w, struct column_build *c, uint32_t *starts,
+                    uint32_t *rows, struct err *err)
 {
     for (size_t i = 0; i < w->n_blocks; i++) {
         size_t n = rows_of_block(w, i);
@@ -90,7 +90,8 @@ enum rc posting_build(struct store_writer *w, struct column_build *c, struct err
         starts[i] = starts[i - 1];
     starts[0] = 0;
     if (rc == RC_OK)
-        rc = writer_append(w, image, (range + 1 + n_rows) * sizeof *image, &c->entry.posting_at, err);
+        rc = writer_append(w, image, (range + 1 + n_rows) * sizeof *image, &c->entry.posting_at,
+                           err);
     c->entry.posting_bytes = (range + 1 + n_rows) * sizeof *image;
     c->entry.posting_crc = crc32c(0, image, (size_t)c->entry.posting_bytes);
     c->entry.flags |= COLUMN_HAS_POSTING;

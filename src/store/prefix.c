@@ -88,7 +88,8 @@ static void add_filter(struct store_scratch *x, const struct query_filter *f)
 /* ---- rows of a range within [low, high), where this sort column rises and NULLs come last ---- */
 
 /* Is the value at @row below @r's lower end (@upper false), or not above its upper end (@upper)? */
-static bool goes_before(struct store_scratch *x, const struct key_range *r, uint64_t row, bool upper)
+static bool goes_before(struct store_scratch *x, const struct key_range *r, uint64_t row,
+                        bool upper)
 {
     int64_t key;
     if (!r->is_text) {
@@ -187,7 +188,8 @@ static void verify_posting(struct store_scratch *x, int column)
         return;
     size_t range = (size_t)(c->entry->max - c->entry->min) + 1;
     size_t n_rows = (size_t)(x->store->n_rows - c->entry->n_nulls);
-    bool fine = crc32c(0, c->posting_starts, (size_t)c->entry->posting_bytes) == c->entry->posting_crc;
+    bool fine =
+        crc32c(0, c->posting_starts, (size_t)c->entry->posting_bytes) == c->entry->posting_crc;
     for (size_t i = 0; fine && i < range; i++)
         fine = c->posting_starts[i] <= c->posting_starts[i + 1];
     fine = fine && c->posting_starts[range] <= n_rows;

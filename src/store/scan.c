@@ -49,7 +49,7 @@ bool row_matches(struct store_scratch *x, uint64_t row)
 #define SELECT_WIDTH(type)                                                                         \
     do {                                                                                           \
         const type *p = (const type *)(const void *)v->values;                                     \
-        type least = (type)low_code, span = (type)(high_code - low_code);                            \
+        type least = (type)low_code, span = (type)(high_code - low_code);                          \
         for (size_t i = 0; i < n; i++) {                                                           \
             out[kept] = in[i];                                                                     \
             kept += (type)(p[in[i]] - least) <= span;                                              \
@@ -95,8 +95,8 @@ static size_t select_keys(const struct chunk_view *v, const struct key_range *r,
     return valid;
 }
 
-static size_t select_texts(const struct chunk_view *v, const struct key_range *r, const uint16_t *in,
-                           size_t n, uint16_t *out)
+static size_t select_texts(const struct chunk_view *v, const struct key_range *r,
+                           const uint16_t *in, size_t n, uint16_t *out)
 {
     size_t kept = 0;
     for (size_t i = 0; i < n; i++)
@@ -183,7 +183,8 @@ void scan_rows(struct store_scratch *x, on_batch *f)
         scan_candidates(x, f);
         return;
     }
-    for (size_t block = (size_t)(x->low / BLOCK_ROWS); (uint64_t)block * BLOCK_ROWS < x->high; block++) {
+    for (size_t block = (size_t)(x->low / BLOCK_ROWS); (uint64_t)block * BLOCK_ROWS < x->high;
+         block++) {
         if (is_stopped(x))
             return;
         scan_block(x, block, f);

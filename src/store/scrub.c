@@ -2,8 +2,8 @@
 /*
  * The scrub: reads the whole file through pread, beside the map, and verifies every byte of it.
  *
- * S1  Header, directory, chunks, dictionaries and postings lie in the file one after the other; between
- *     them is nothing but zeros up to the next multiple of eight, and nothing follows the last.
+ * S1  Header, directory, chunks, dictionaries and postings lie in the file one after the other;
+ * between them is nothing but zeros up to the next multiple of eight, and nothing follows the last.
  */
 #include <stdlib.h>
 #include <time.h>

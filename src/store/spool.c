@@ -15,7 +15,8 @@ static enum rc open_spool(struct store_writer *w, struct column_build *c, struct
 {
     AUTO(mem_free_auto) char *path = path_join(w->directory, ".spool");
     enum rc rc = io_open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600, &c->spool_fd, err);
-    if (rc == RC_OK && unlink(path) != 0) /* nobody else needs its name, and a crash leaves nothing */
+    if (rc == RC_OK &&
+        unlink(path) != 0) /* nobody else needs its name, and a crash leaves nothing */
         return err_set(err, RC_IO, "cannot unlink a spool file");
     return rc;
 }
@@ -39,7 +40,8 @@ enum rc spool_block(struct store_writer *w, struct column_build *c, struct err *
     return rc;
 }
 
-/* A dictionary pays when texts repeat: then a row costs a code instead of an offset and its bytes. */
+/* A dictionary pays when texts repeat: then a row costs a code instead of an offset and its bytes.
+ */
 static bool dictionary_pays(const struct store_writer *w, const struct column_build *c)
 {
     const struct distinct *d = &c->distinct;
@@ -61,8 +63,9 @@ static enum rc write_dictionary(struct store_writer *w, struct column_build *c, 
     }
     for (uint32_t i = 0; i < d->n; i++)
         buf_put_str(&image, distinct_entry(d, d->sorted[i]));
-    enum rc rc = image.failed ? err_set(err, RC_NO_MEMORY, "out of memory while writing a dictionary")
-                              : writer_append(w, image.p, image.n, &c->entry.dictionary_at, err);
+    enum rc rc = image.failed
+                     ? err_set(err, RC_NO_MEMORY, "out of memory while writing a dictionary")
+                     : writer_append(w, image.p, image.n, &c->entry.dictionary_at, err);
     c->entry.dictionary_bytes = image.n;
     c->entry.dictionary_crc = crc32c(0, image.p, image.n);
     c->entry.n_dictionary = d->n;
@@ -79,8 +82,9 @@ static void texts_to_codes(struct column_build *c, size_t n_rows, const uint8_t 
         c->valid[i] = valid[i];
         c->keys[i] = 0;
         if (valid[i])
-            c->keys[i] = c->distinct.rank[distinct_find(
-                &c->distinct, (struct str){bytes + from, ends[i] - from})];
+            c->keys[i] =
+                c->distinct
+                    .rank[distinct_find(&c->distinct, (struct str){bytes + from, ends[i] - from})];
     }
 }
 
@@ -117,7 +121,8 @@ enum rc spool_finish(struct store_writer *w, struct column_build *c, struct err 
             texts_to_codes(c, head[0], valid, c->text_ends, bytes);
             rc = encode_keys(w, c, i, head[0], c->keys, c->valid, err);
         } else {
-            rc = encode_text(w, c, i, head[0], valid, c->text_ends, (struct str){bytes, head[1]}, err);
+            rc = encode_text(w, c, i, head[0], valid, c->text_ends, (struct str){bytes, head[1]},
+                             err);
         }
     }
     buf_done(&block);

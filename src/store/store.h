@@ -22,9 +22,10 @@ struct store_writer;
 struct store_writer_options {
     const char *directory; /* exists; data.store and its temporaries are made in it */
     const struct schema *schema;
-    const int *sort_columns; /* the physical order rows will arrive in: these, NULLs last, then ordinal */
+    const int
+        *sort_columns; /* the physical order rows will arrive in: these, NULLs last, then ordinal */
     int n_sort_columns;
-    int tenant_column; /* -1: none; else it is sort_columns[0] */
+    int tenant_column;            /* -1: none; else it is sort_columns[0] */
     const bool *equality_columns; /* per column: some endpoint filters it with eq (posting lists) */
 };
 
@@ -46,14 +47,15 @@ struct store_column_figures {
 };
 struct store_figures { /* for quality gates and snapshot.json */
     uint64_t n_rows, file_bytes;
-    uint64_t n_tenants; /* distinct non-NULL */
+    uint64_t n_tenants;                   /* distinct non-NULL */
     struct store_column_figures *columns; /* n_columns, owned */
     uint32_t file_crc32c;
 };
 
 MUST_CHECK enum rc store_writer_new(const struct store_writer_options *options,
                                     struct store_writer **ret, struct err *err);
-/* Rows in physical order; out of order is a bug of the caller and RC_INTERNAL. Memory is bounded. */
+/* Rows in physical order; out of order is a bug of the caller and RC_INTERNAL. Memory is bounded.
+ */
 MUST_CHECK enum rc store_writer_add(struct store_writer *w, const struct store_batch *batch,
                                     struct err *err);
 /* Writes what is left, fsyncs the file (the caller fsyncs and renames the directory). */
@@ -89,8 +91,8 @@ struct store_scratch;
 struct store_scratch *store_scratch_new(void);
 void store_scratch_free(struct store_scratch *scratch);
 
-/* An upper bound of the rows @q would look at, from binary searches and postings alone (microseconds):
- * decides inline or pool. */
+/* An upper bound of the rows @q would look at, from binary searches and postings alone
+ * (microseconds): decides inline or pool. */
 uint64_t store_estimate(struct store *s, const struct query *q, struct store_scratch *scratch);
 /*
  * Runs @q. Errors: RC_CORRUPT (block failed; store_is_broken from now on), RC_TIMEOUT,

@@ -2,9 +2,9 @@
 /*
  * For the reading half of src/store.
  *
- * Failure deep inside an execution (a block that does not verify, a truncated map, no memory) leaves
- * by siglongjmp to store_execute() or store_estimate(), which is safe because everything an execution
- * owns hangs on its scratch. See guard.c.
+ * Failure deep inside an execution (a block that does not verify, a truncated map, no memory)
+ * leaves by siglongjmp to store_execute() or store_estimate(), which is safe because everything an
+ * execution owns hangs on its scratch. See guard.c.
  */
 #ifndef OFFLOADER_STORE_STORE_INT_H
 #define OFFLOADER_STORE_STORE_INT_H
@@ -83,11 +83,11 @@ struct store_scratch {
     struct query_stats stats;
 
     struct key_range ranges[QUERY_LIMIT_FILTERS];
-    int n_ranges;      /* that still have to be checked row by row */
-    bool empty;        /* no row can match */
-    uint64_t low, high; /* rows left by the sort prefix */
-    int n_bound;        /* leading sort columns bound by equality */
-    bool all_bound;     /* every sort column is: rows are in ordinal order */
+    int n_ranges;               /* that still have to be checked row by row */
+    bool empty;                 /* no row can match */
+    uint64_t low, high;         /* rows left by the sort prefix */
+    int n_bound;                /* leading sort columns bound by equality */
+    bool all_bound;             /* every sort column is: rows are in ordinal order */
     const uint32_t *candidates; /* posting list cut to [low, high); NULL: all of it */
     size_t n_candidates;
 
@@ -100,7 +100,8 @@ struct store_scratch {
     size_t n_batch;
     uint64_t rows_since_poll;
 
-    struct array views_memory, view_blocks_memory, entries, groups, table, dense, states, order, values;
+    struct array views_memory, view_blocks_memory, entries, groups, table, dense, states, order,
+        values;
     struct value row_values[QUERY_LIMIT_OUTPUTS];
 };
 
@@ -118,7 +119,8 @@ const struct chunk_view *chunk_view(struct store_scratch *x, int column, size_t 
 bool chunk_is_null(const struct chunk_view *v, size_t row);
 int64_t chunk_key(const struct chunk_view *v, size_t row);
 struct str chunk_text(const struct chunk_view *v, size_t row);
-bool store_key_at(struct store_scratch *x, int column, uint64_t row, int64_t *ret); /* false: NULL */
+bool store_key_at(struct store_scratch *x, int column, uint64_t row,
+                  int64_t *ret); /* false: NULL */
 /* Text of a row of a text column, dictionary or plain; the row is not NULL. */
 struct str store_text_at(struct store_scratch *x, int column, uint64_t row);
 struct str dictionary_text(struct store_scratch *x, int column, int64_t code);

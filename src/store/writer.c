@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The writer. Memory: a block of every column, the distinct texts of each text column up to a limit,
- * and one posting list at a time. The file is whole after store_writer_finish or does not exist.
+ * The writer. Memory: a block of every column, the distinct texts of each text column up to a
+ * limit, and one posting list at a time. The file is whole after store_writer_finish or does not
+ * exist.
  */
 #include <fcntl.h>
 #include <unistd.h>
@@ -205,8 +206,7 @@ static enum rc grow_chunks(struct store_writer *w, struct err *err)
         return RC_OK;
     size_t capacity = w->blocks_capacity ? w->blocks_capacity * 2 : 16;
     for (size_t i = 0; i <= w->n_columns; i++) {
-        struct chunk_entry *chunks =
-            try_realloc(w->columns[i].chunks, capacity * sizeof *chunks);
+        struct chunk_entry *chunks = try_realloc(w->columns[i].chunks, capacity * sizeof *chunks);
         if (!chunks)
             return err_set(err, RC_NO_MEMORY, "out of memory for the directory of blocks");
         w->columns[i].chunks = chunks;
@@ -266,8 +266,9 @@ static enum rc write_directory(struct store_writer *w, struct store_header *h, s
         buf_put(&image, &w->columns[i].entry, sizeof w->columns[i].entry);
     for (size_t i = 0; i <= w->n_columns; i++)
         buf_put(&image, w->columns[i].chunks, w->n_blocks * sizeof(struct chunk_entry));
-    enum rc rc = image.failed ? err_set(err, RC_NO_MEMORY, "out of memory for the directory of blocks")
-                              : writer_append(w, image.p, image.n, &h->directory_at, err);
+    enum rc rc = image.failed
+                     ? err_set(err, RC_NO_MEMORY, "out of memory for the directory of blocks")
+                     : writer_append(w, image.p, image.n, &h->directory_at, err);
     h->directory_bytes = image.n;
     h->directory_crc = crc32c(0, image.p, image.n);
     buf_done(&image);
@@ -316,7 +317,8 @@ enum rc store_writer_finish(struct store_writer *w, struct store_figures *ret, s
         bool leads = w->n_sort_columns && w->sort_columns[0] == (int)i;
         if (c->is_text)
             rc = spool_finish(w, c, err);
-        if (rc == RC_OK && w->equality_columns[i] && !leads && !(c->entry.flags & COLUMN_TEXT_PLAIN))
+        if (rc == RC_OK && w->equality_columns[i] && !leads &&
+            !(c->entry.flags & COLUMN_TEXT_PLAIN))
             rc = posting_build(w, c, err);
     }
     if (rc == RC_OK)

@@ -11,8 +11,8 @@
 struct distinct {
     bool is_alive;
     struct buf bytes;
-    uint32_t *ends;   /* entry i is bytes[ends[i - 1], ends[i]) */
-    uint32_t *table;  /* open addressing: entry + 1, 0 empty */
+    uint32_t *ends;  /* entry i is bytes[ends[i - 1], ends[i]) */
+    uint32_t *table; /* open addressing: entry + 1, 0 empty */
     uint32_t n, capacity, n_table;
     uint32_t *rank;   /* after distinct_sort: entry -> code */
     uint32_t *sorted; /* code -> entry */
@@ -37,7 +37,7 @@ struct column_build {
     /* the block being gathered */
     int64_t keys[BLOCK_ROWS];
     uint8_t valid[BLOCK_ROWS];
-    struct buf text;                 /* bytes of the block's texts */
+    struct buf text; /* bytes of the block's texts */
     uint32_t text_ends[BLOCK_ROWS];
     /* text: blocks wait in a spool file until the encoding is known */
     int spool_fd;
@@ -68,9 +68,11 @@ struct store_writer {
 
 /* encode.c */
 MUST_CHECK enum rc encode_keys(struct store_writer *w, struct column_build *c, size_t block,
-                               size_t n_rows, const int64_t *keys, const uint8_t *valid, struct err *err);
-MUST_CHECK enum rc encode_text(struct store_writer *w, struct column_build *c, size_t block, size_t n_rows,
-                               const uint8_t *valid, const uint32_t *ends, struct str bytes, struct err *err);
+                               size_t n_rows, const int64_t *keys, const uint8_t *valid,
+                               struct err *err);
+MUST_CHECK enum rc encode_text(struct store_writer *w, struct column_build *c, size_t block,
+                               size_t n_rows, const uint8_t *valid, const uint32_t *ends,
+                               struct str bytes, struct err *err);
 /* Appends to the file at an 8-byte boundary; @ret_at is where. */
 MUST_CHECK enum rc writer_append(struct store_writer *w, const void *p, size_t n, uint64_t *ret_at,
                                  struct err *err);

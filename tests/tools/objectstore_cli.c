@@ -178,7 +178,8 @@ static void *get_one(void *arg)
     return NULL;
 }
 
-static enum rc get_many(struct objectstore *o, const struct object_request *q, size_t n, struct err *err)
+static enum rc get_many(struct objectstore *o, const struct object_request *q, size_t n,
+                        struct err *err)
 {
     static struct one ones[LIMIT_MANY];
     pthread_t threads[LIMIT_MANY];

@@ -12,8 +12,8 @@ static void test_empty(void **state)
 
 static void test_one_value_is_every_quantile(void **state)
 {
-    static const uint64_t values[] = {0, 1, 127, 128, 129, 255, 256, 1000, 999999, 1000000007,
-                                      UINT64_C(60000000000)};
+    static const uint64_t values[] = {
+        0, 1, 127, 128, 129, 255, 256, 1000, 999999, 1000000007, UINT64_C(60000000000)};
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(values); i++) {
         static struct histogram h;

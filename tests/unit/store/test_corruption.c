@@ -59,7 +59,8 @@ static enum rc take_row(void *arg, const struct value *values)
     return RC_OK;
 }
 
-/* Reads all columns, then by prefix, by posting list and in groups: everything a query can touch. */
+/* Reads all columns, then by prefix, by posting list and in groups: everything a query can touch.
+ */
 static enum rc read_all(struct store *s, struct store_scratch *x)
 {
     struct query_output outputs[N_TEST_COLUMNS];
@@ -69,7 +70,9 @@ static enum rc read_all(struct store *s, struct store_scratch *x)
         wanted[i] = true;
     }
     struct query_filter filters[] = {
-        {.column = COLUMN_TENANT, .op = FILTER_EQ, .value = {.kind = VALUE_TEXT, .text = STR("t001")}},
+        {.column = COLUMN_TENANT,
+         .op = FILTER_EQ,
+         .value = {.kind = VALUE_TEXT, .text = STR("t001")}},
         {.column = COLUMN_CODE, .op = FILTER_EQ, .value = {.kind = VALUE_INT, .integer = 5}},
     };
     struct query_order by_word = {.output = COLUMN_WORD};
@@ -77,10 +80,27 @@ static enum rc read_all(struct store *s, struct store_scratch *x)
     struct query_output grouped[] = {{COLUMN_FLAG, AGG_NONE}, {COLUMN_RATE, AGG_SUM}};
     struct query queries[] = {
         {.outputs = outputs, .n_outputs = N_TEST_COLUMNS, .limit = N_ROWS},
-        {.outputs = outputs, .n_outputs = N_TEST_COLUMNS, .limit = 9, .filters = filters, .n_filters = 1},
-        {.outputs = outputs, .n_outputs = N_TEST_COLUMNS, .limit = 9, .filters = filters + 1, .n_filters = 1},
-        {.outputs = outputs, .n_outputs = N_TEST_COLUMNS, .limit = 9, .order = &by_word, .n_order = 1},
-        {.outputs = grouped, .n_outputs = 2, .limit = 9, .groups = (group = 0, &group), .n_groups = 1, .grouped = true},
+        {.outputs = outputs,
+         .n_outputs = N_TEST_COLUMNS,
+         .limit = 9,
+         .filters = filters,
+         .n_filters = 1},
+        {.outputs = outputs,
+         .n_outputs = N_TEST_COLUMNS,
+         .limit = 9,
+         .filters = filters + 1,
+         .n_filters = 1},
+        {.outputs = outputs,
+         .n_outputs = N_TEST_COLUMNS,
+         .limit = 9,
+         .order = &by_word,
+         .n_order = 1},
+        {.outputs = grouped,
+         .n_outputs = 2,
+         .limit = 9,
+         .groups = (group = 0, &group),
+         .n_groups = 1,
+         .grouped = true},
     };
     enum rc worst = RC_OK;
     for (size_t i = 0; i < ARRAY_LEN(queries); i++) {
@@ -90,7 +110,8 @@ static enum rc read_all(struct store *s, struct store_scratch *x)
         queries[i].schema = &test_schema;
         queries[i].wanted = wanted;
         (void)store_estimate(s, &queries[i], x);
-        enum rc rc = store_execute(s, &queries[i], NULL, (struct row_sink){take_row, &n}, x, &result, NULL, &err);
+        enum rc rc = store_execute(s, &queries[i], NULL, (struct row_sink){take_row, &n}, x,
+                                   &result, NULL, &err);
         worst = rc != RC_OK ? rc : worst;
     }
     return worst;
