@@ -173,15 +173,15 @@ static enum rc describe_source(struct call *c, struct err *err)
 
 static enum rc send_range(struct call *c, struct err *err)
 {
-    struct wire_in in = {.p = c->in.p, .n = c->in.n};
-    uint32_t file = wire_get_u32(&in);
-    uint64_t offset = wire_get_u64(&in);
-    uint32_t n = wire_get_u32(&in);
+    struct bytes_in in = {.p = c->in.p, .n = c->in.n};
+    uint32_t file = bytes_get_u32(&in);
+    uint64_t offset = bytes_get_u64(&in);
+    uint32_t n = bytes_get_u32(&in);
     if (in.failed || file >= c->source->n_files || n > WIRE_RANGE_BYTES)
         return broken(c, err);
     look(c);
     size_t began = wire_begin(&c->out, WIRE_BYTES);
-    wire_put_u8(&c->out, 1);
+    bytes_put_u8(&c->out, 1);
     bool fine = c->stopping == RC_OK && buf_reserve(&c->out, n) &&
                 ranges_read(c->engine->ranges, &c->source->files[file], offset, c->out.p + c->out.n,
                             n, c->control, &c->problem) == RC_OK;
@@ -200,12 +200,12 @@ static enum rc send_range(struct call *c, struct err *err)
 
 static enum rc take_rows(struct call *c, struct err *err)
 {
-    struct wire_in in = {.p = c->in.p, .n = c->in.n};
+    struct bytes_in in = {.p = c->in.p, .n = c->in.n};
     struct value values[QUERY_LIMIT_OUTPUTS];
-    uint32_t n = wire_get_u32(&in);
+    uint32_t n = bytes_get_u32(&in);
     for (uint32_t i = 0; i < n && c->stopping == RC_OK; i++) {
         for (int j = 0; j < c->query->n_outputs; j++)
-            wire_get_value(&in, &values[j]);
+            bytes_get_value(&in, &values[j]);
         if (in.failed)
             return broken(c, err);
         if (c->n_rows++ < *c->delivered)
@@ -221,7 +221,7 @@ static enum rc take_rows(struct call *c, struct err *err)
 
 static enum rc take_end(struct call *c, struct buf *keep, struct query_result *ret, struct err *err)
 {
-    struct wire_in in = {.p = c->in.p, .n = c->in.n};
+    struct bytes_in in = {.p = c->in.p, .n = c->in.n};
     struct err said = ERR_INIT;
     struct query_result end = {.n_rows = c->n_rows};
     enum rc rc = wire_get_end(&in, &end, &said);
@@ -255,8 +255,8 @@ static enum rc take_end(struct call *c, struct buf *keep, struct query_result *r
 static enum rc converse(struct call *c, struct buf *keep, struct query_result *ret, struct err *err)
 {
     size_t began = wire_begin(&c->out, WIRE_QUERY);
-    wire_put_u64(&c->out, c->number);
-    wire_put_u64(&c->out, c->source->id);
+    bytes_put_u64(&c->out, c->number);
+    bytes_put_u64(&c->out, c->source->id);
     wire_put_query(&c->out, c->query);
     wire_finish(&c->out, began);
     enum rc rc = send_out(c, err);
@@ -345,14 +345,14 @@ enum rc engine_execute(struct engine *e, const struct engine_source *source, con
 /* ---- is it there? ---- */
 
 /* Sends what is in c->out and waits for END; findings go to @on_finding. */
-static enum rc ask(struct call *c, void (*on_finding)(void *arg, struct wire_in *in), void *arg,
+static enum rc ask(struct call *c, void (*on_finding)(void *arg, struct bytes_in *in), void *arg,
                    struct err *err)
 {
     struct query_result none;
     enum wire_kind kind;
     enum rc rc = send_out(c, err);
     while (rc == RC_OK && (rc = receive(c, &kind, err)) == RC_OK) {
-        struct wire_in in = {.p = c->in.p, .n = c->in.n};
+        struct bytes_in in = {.p = c->in.p, .n = c->in.n};
         if (kind == WIRE_END) {
             c->has_ended = true;
             return wire_get_end(&in, &none, err);
@@ -404,12 +404,12 @@ struct inspection {
     struct errlist *findings;
 };
 
-static void on_finding(void *arg, struct wire_in *in)
+static void on_finding(void *arg, struct bytes_in *in)
 {
     struct inspection *i = arg;
     char path[48];
-    uint32_t file = wire_get_u32(in);
-    struct str code = wire_get_text(in), message = wire_get_text(in);
+    uint32_t file = bytes_get_u32(in);
+    struct str code = bytes_get_text(in), message = bytes_get_text(in);
     (void)snprintf(path, sizeof path, "files[%u].path", file);
     errlist_add(i->findings, FINDING_ERROR, i->shown_as, 0, 0, path, wire_known_code(code), NULL,
                 "%.*s", (int)message.n, message.p);

@@ -42,7 +42,7 @@ static void begin_batch(struct connection *c)
 {
     c->rows_in_batch = 0;
     c->batch_began = wire_begin(&c->out, WIRE_ROWS);
-    wire_put_u32(&c->out, 0);
+    bytes_put_u32(&c->out, 0);
 }
 
 static void end_batch(struct connection *c)
@@ -56,7 +56,7 @@ static enum rc on_row(void *arg, const struct value *values)
 {
     struct connection *c = arg;
     for (int i = 0; i < c->n_outputs; i++)
-        wire_put_value(&c->out, &values[i]);
+        bytes_put_value(&c->out, &values[i]);
     c->rows_in_batch++;
     if (c->out.failed)
         return RC_LIMIT;
@@ -99,10 +99,10 @@ static void run_query(struct connection *c)
 {
     struct err err = ERR_INIT;
     struct query_result result = {.n_rows = 0};
-    struct wire_in in = {.p = c->in.p, .n = c->in.n};
+    struct bytes_in in = {.p = c->in.p, .n = c->in.n};
     struct query q;
-    set_number(c, wire_get_u64(&in));
-    uint64_t id = wire_get_u64(&in);
+    set_number(c, bytes_get_u64(&in));
+    uint64_t id = bytes_get_u64(&in);
     enum rc rc = source_open(c, id, &err);
     if (rc == RC_OK)
         rc = wire_get_query(&in, source_contract(c->source), &c->arena, &q, &err);
@@ -125,7 +125,7 @@ static void run_inspect(struct connection *c)
 {
     static const struct query_result none = {.n_rows = 0};
     struct err err = ERR_INIT;
-    struct wire_in in = {.p = c->in.p, .n = c->in.n};
+    struct bytes_in in = {.p = c->in.p, .n = c->in.n};
     IGNORE(source_inspect(c, &in, &err)); /* it is in @err */
     end_query(c, &err, &none);
 }

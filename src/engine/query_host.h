@@ -41,6 +41,6 @@ const struct schema *source_contract(const struct host_source *s);
 const char *source_from(const struct host_source *s); /* what rows are selected from */
 /* Looks at every Parquet file that the message describes; a FINDING for each that is not as
  * declared. */
-MUST_CHECK enum rc source_inspect(struct connection *c, struct wire_in *message, struct err *err);
+MUST_CHECK enum rc source_inspect(struct connection *c, struct bytes_in *message, struct err *err);
 
 #endif

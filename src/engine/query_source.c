@@ -93,9 +93,9 @@ static bool read_piece(uint32_t file, uint64_t offset, void *to, uint32_t n)
     struct buf ask;
     buf_init(&ask, 64);
     size_t began = wire_begin(&ask, WIRE_RANGE);
-    wire_put_u32(&ask, file);
-    wire_put_u64(&ask, offset);
-    wire_put_u32(&ask, n);
+    bytes_put_u32(&ask, file);
+    bytes_put_u64(&ask, offset);
+    bytes_put_u32(&ask, n);
     wire_finish(&ask, began);
     bool sent = wire_write(c->fd, ask.p, ask.n);
     buf_done(&ask);
@@ -258,7 +258,7 @@ static enum rc ask_source(struct connection *c, struct host_source *s, struct er
     buf_init(&body, WIRE_LIMIT_BYTES);
     if (!wire_receive(c->fd, &body, &kind) || kind != WIRE_SOURCE)
         _exit(1);
-    struct wire_in in = {.p = body.p, .n = body.n};
+    struct bytes_in in = {.p = body.p, .n = body.n};
     enum rc rc = wire_get_source(&in, &s->arena, &s->described, err);
     buf_done(&body);
     return rc;
@@ -348,9 +348,9 @@ void source_close(struct connection *c)
 static void put_finding(struct connection *c, size_t file, const struct err *err)
 {
     size_t began = wire_begin(&c->out, WIRE_FINDING);
-    wire_put_u32(&c->out, (uint32_t)file);
-    wire_put_text(&c->out, str_from(err->code));
-    wire_put_text(&c->out, str_from(err->message));
+    bytes_put_u32(&c->out, (uint32_t)file);
+    bytes_put_text(&c->out, str_from(err->code));
+    bytes_put_text(&c->out, str_from(err->message));
     wire_finish(&c->out, began);
 }
 
@@ -369,7 +369,7 @@ static enum rc inspect_file(struct ingest *g, size_t i, struct err *err)
     return rc;
 }
 
-enum rc source_inspect(struct connection *c, struct wire_in *message, struct err *err)
+enum rc source_inspect(struct connection *c, struct bytes_in *message, struct err *err)
 {
     struct host_source s = {.state = SOURCE_PREPARING};
     struct ingest g;

@@ -8,39 +8,39 @@
 
 static void put_flag(struct buf *b, bool v)
 {
-    wire_put_u8(b, v);
+    bytes_put_u8(b, v);
 }
 
 void wire_put_query(struct buf *b, const struct query *q)
 {
-    wire_put_u32(b, (uint32_t)q->n_outputs);
+    bytes_put_u32(b, (uint32_t)q->n_outputs);
     for (int i = 0; i < q->n_outputs; i++) {
-        wire_put_u32(b, (uint32_t)q->outputs[i].column);
-        wire_put_u8(b, (uint8_t)q->outputs[i].aggregate);
+        bytes_put_u32(b, (uint32_t)q->outputs[i].column);
+        bytes_put_u8(b, (uint8_t)q->outputs[i].aggregate);
         put_flag(b, q->wanted[i]);
     }
     put_flag(b, q->grouped);
-    wire_put_u32(b, (uint32_t)q->n_groups);
+    bytes_put_u32(b, (uint32_t)q->n_groups);
     for (int i = 0; i < q->n_groups; i++)
-        wire_put_u32(b, (uint32_t)q->groups[i]);
-    wire_put_u32(b, (uint32_t)q->n_filters);
+        bytes_put_u32(b, (uint32_t)q->groups[i]);
+    bytes_put_u32(b, (uint32_t)q->n_filters);
     for (int i = 0; i < q->n_filters; i++) {
-        wire_put_u32(b, (uint32_t)q->filters[i].column);
-        wire_put_u8(b, (uint8_t)q->filters[i].op);
-        wire_put_value(b, &q->filters[i].value);
+        bytes_put_u32(b, (uint32_t)q->filters[i].column);
+        bytes_put_u8(b, (uint8_t)q->filters[i].op);
+        bytes_put_value(b, &q->filters[i].value);
     }
-    wire_put_u32(b, (uint32_t)q->n_order);
+    bytes_put_u32(b, (uint32_t)q->n_order);
     for (int i = 0; i < q->n_order; i++) {
-        wire_put_u32(b, (uint32_t)q->order[i].output);
+        bytes_put_u32(b, (uint32_t)q->order[i].output);
         put_flag(b, q->order[i].descending);
     }
-    wire_put_u64(b, q->limit);
-    wire_put_u64(b, q->offset);
+    bytes_put_u64(b, q->limit);
+    bytes_put_u64(b, q->offset);
     put_flag(b, q->count_total);
     put_flag(b, q->has_seek);
-    wire_put_u32(b, q->has_seek ? (uint32_t)q->n_seek : 0);
+    bytes_put_u32(b, q->has_seek ? (uint32_t)q->n_seek : 0);
     for (int i = 0; q->has_seek && i < q->n_seek; i++)
-        wire_put_value(b, &q->seek[i]);
+        bytes_put_value(b, &q->seek[i]);
 }
 
 static enum rc odd(struct err *err)
@@ -50,15 +50,15 @@ static enum rc odd(struct err *err)
 }
 
 /* A count or index below @limit. */
-static int get_index(struct wire_in *w, size_t limit)
+static int get_index(struct bytes_in *w, size_t limit)
 {
-    uint32_t v = wire_get_u32(w);
+    uint32_t v = bytes_get_u32(w);
     if (v >= limit)
         w->failed = true;
     return w->failed ? 0 : (int)v;
 }
 
-static void *get_array(struct wire_in *w, struct arena *arena, int n, size_t item_bytes)
+static void *get_array(struct bytes_in *w, struct arena *arena, int n, size_t item_bytes)
 {
     void *p = arena_try_array(arena, (size_t)n + 1, item_bytes);
     if (!p)
@@ -66,7 +66,7 @@ static void *get_array(struct wire_in *w, struct arena *arena, int n, size_t ite
     return p;
 }
 
-static void get_outputs(struct wire_in *w, struct arena *arena, struct query *q)
+static void get_outputs(struct bytes_in *w, struct arena *arena, struct query *q)
 {
     int n = get_index(w, QUERY_LIMIT_OUTPUTS + 1);
     struct query_output *outputs = get_array(w, arena, n, sizeof *outputs);
@@ -74,19 +74,19 @@ static void get_outputs(struct wire_in *w, struct arena *arena, struct query *q)
     for (int i = 0; !w->failed && i < n; i++) {
         uint8_t aggregate;
         outputs[i].column = get_index(w, q->schema->n_columns);
-        aggregate = wire_get_u8(w);
+        aggregate = bytes_get_u8(w);
         w->failed |= aggregate > AGG_COUNT;
         outputs[i].aggregate = (enum aggregate)aggregate;
-        wanted[i] = wire_get_u8(w) != 0;
+        wanted[i] = bytes_get_u8(w) != 0;
     }
     q->outputs = outputs;
     q->wanted = wanted;
     q->n_outputs = w->failed ? 0 : n;
 }
 
-static void get_groups(struct wire_in *w, struct arena *arena, struct query *q)
+static void get_groups(struct bytes_in *w, struct arena *arena, struct query *q)
 {
-    q->grouped = wire_get_u8(w) != 0;
+    q->grouped = bytes_get_u8(w) != 0;
     q->n_groups = get_index(w, (size_t)q->n_outputs + 1);
     int *groups = get_array(w, arena, q->n_groups, sizeof *groups);
     for (int i = 0; !w->failed && i < q->n_groups; i++)
@@ -94,31 +94,31 @@ static void get_groups(struct wire_in *w, struct arena *arena, struct query *q)
     q->groups = groups;
 }
 
-static void get_filters(struct wire_in *w, struct arena *arena, struct query *q)
+static void get_filters(struct bytes_in *w, struct arena *arena, struct query *q)
 {
     q->n_filters = get_index(w, QUERY_LIMIT_FILTERS + 1);
     struct query_filter *filters = get_array(w, arena, q->n_filters, sizeof *filters);
     for (int i = 0; !w->failed && i < q->n_filters; i++) {
         filters[i].column = get_index(w, q->schema->n_columns);
-        filters[i].op = (enum filter_op)wire_get_u8(w);
+        filters[i].op = (enum filter_op)bytes_get_u8(w);
         w->failed |= filters[i].op > FILTER_LTE;
-        wire_get_value(w, &filters[i].value);
+        bytes_get_value(w, &filters[i].value);
     }
     q->filters = filters;
 }
 
-static void get_order(struct wire_in *w, struct arena *arena, struct query *q)
+static void get_order(struct bytes_in *w, struct arena *arena, struct query *q)
 {
     q->n_order = get_index(w, QUERY_LIMIT_OUTPUTS + 1);
     struct query_order *order = get_array(w, arena, q->n_order, sizeof *order);
     for (int i = 0; !w->failed && i < q->n_order; i++) {
         order[i].output = get_index(w, (size_t)q->n_outputs);
-        order[i].descending = wire_get_u8(w) != 0;
+        order[i].descending = bytes_get_u8(w) != 0;
     }
     q->order = order;
 }
 
-enum rc wire_get_query(struct wire_in *w, const struct schema *schema, struct arena *arena,
+enum rc wire_get_query(struct bytes_in *w, const struct schema *schema, struct arena *arena,
                        struct query *ret, struct err *err)
 {
     *ret = (struct query){.schema = schema};
@@ -126,14 +126,14 @@ enum rc wire_get_query(struct wire_in *w, const struct schema *schema, struct ar
     get_groups(w, arena, ret);
     get_filters(w, arena, ret);
     get_order(w, arena, ret);
-    ret->limit = wire_get_u64(w);
-    ret->offset = wire_get_u64(w);
-    ret->count_total = wire_get_u8(w) != 0;
-    ret->has_seek = wire_get_u8(w) != 0;
+    ret->limit = bytes_get_u64(w);
+    ret->offset = bytes_get_u64(w);
+    ret->count_total = bytes_get_u8(w) != 0;
+    ret->has_seek = bytes_get_u8(w) != 0;
     ret->n_seek = get_index(w, QUERY_LIMIT_OUTPUTS + 2);
     struct value *seek = get_array(w, arena, ret->n_seek, sizeof *seek);
     for (int i = 0; !w->failed && i < ret->n_seek; i++)
-        wire_get_value(w, &seek[i]);
+        bytes_get_value(w, &seek[i]);
     ret->seek = seek;
     return w->failed ? odd(err) : RC_OK;
 }
@@ -142,20 +142,20 @@ enum rc wire_get_query(struct wire_in *w, const struct schema *schema, struct ar
 
 static void put_schema(struct buf *b, const struct schema *s)
 {
-    wire_put_u32(b, (uint32_t)s->n_columns);
+    bytes_put_u32(b, (uint32_t)s->n_columns);
     for (size_t i = 0; i < s->n_columns; i++) {
-        wire_put_text(b, str_from(s->columns[i].name));
-        wire_put_u8(b, (uint8_t)s->columns[i].type);
+        bytes_put_text(b, str_from(s->columns[i].name));
+        bytes_put_u8(b, (uint8_t)s->columns[i].type);
     }
 }
 
-static void get_schema(struct wire_in *w, struct arena *arena, struct schema *ret)
+static void get_schema(struct bytes_in *w, struct arena *arena, struct schema *ret)
 {
     int n = get_index(w, LIMIT_COLUMNS + 1);
     ret->columns = get_array(w, arena, n, sizeof *ret->columns);
     for (int i = 0; !w->failed && i < n; i++) {
-        struct str name = wire_get_text(w);
-        uint8_t type = wire_get_u8(w);
+        struct str name = bytes_get_text(w);
+        uint8_t type = bytes_get_u8(w);
         ret->columns[i].name = arena_try_strndup(arena, name.p, name.n);
         ret->columns[i].type = (enum column_type)type;
         w->failed |= type >= N_COLUMN_TYPES || !ret->columns[i].name;
@@ -165,39 +165,39 @@ static void get_schema(struct wire_in *w, struct arena *arena, struct schema *re
 
 void wire_put_source(struct buf *b, const struct wire_source *s)
 {
-    wire_put_u64(b, s->id);
+    bytes_put_u64(b, s->id);
     put_schema(b, &s->contract);
     put_schema(b, &s->declared);
     put_flag(b, s->is_exact);
-    wire_put_u32(b, (uint32_t)s->n_files);
+    bytes_put_u32(b, (uint32_t)s->n_files);
     for (size_t i = 0; i < s->n_files; i++) {
         const struct wire_file *f = &s->files[i];
-        wire_put_text(b, f->shown_as);
-        wire_put_u8(b, (uint8_t)f->format);
-        wire_put_u64(b, f->size_bytes);
+        bytes_put_text(b, f->shown_as);
+        bytes_put_u8(b, (uint8_t)f->format);
+        bytes_put_u64(b, f->size_bytes);
         put_flag(b, f->has_row_count);
-        wire_put_u64(b, f->row_count);
+        bytes_put_u64(b, f->row_count);
     }
 }
 
-enum rc wire_get_source(struct wire_in *w, struct arena *arena, struct wire_source *ret,
+enum rc wire_get_source(struct bytes_in *w, struct arena *arena, struct wire_source *ret,
                         struct err *err)
 {
-    *ret = (struct wire_source){.id = wire_get_u64(w)};
+    *ret = (struct wire_source){.id = bytes_get_u64(w)};
     get_schema(w, arena, &ret->contract);
     get_schema(w, arena, &ret->declared);
-    ret->is_exact = wire_get_u8(w) != 0;
+    ret->is_exact = bytes_get_u8(w) != 0;
     int n = get_index(w, LIMIT_MANIFEST_FILES + 1);
     ret->files = get_array(w, arena, n, sizeof *ret->files);
     for (int i = 0; !w->failed && i < n; i++) {
         struct wire_file *f = &ret->files[i];
-        struct str name = wire_get_text(w);
+        struct str name = bytes_get_text(w);
         const char *copy = arena_try_strndup(arena, name.p, name.n);
         f->shown_as = (struct str){copy, name.n};
-        f->format = wire_get_u8(w) == FILE_PARQUET ? FILE_PARQUET : FILE_CSV;
-        f->size_bytes = wire_get_u64(w);
-        f->has_row_count = wire_get_u8(w) != 0;
-        f->row_count = wire_get_u64(w);
+        f->format = bytes_get_u8(w) == FILE_PARQUET ? FILE_PARQUET : FILE_CSV;
+        f->size_bytes = bytes_get_u64(w);
+        f->has_row_count = bytes_get_u8(w) != 0;
+        f->row_count = bytes_get_u64(w);
         w->failed |= copy == NULL;
     }
     ret->n_files = w->failed ? 0 : (size_t)n;
@@ -208,14 +208,14 @@ enum rc wire_get_source(struct wire_in *w, struct arena *arena, struct wire_sour
 
 void wire_put_end(struct buf *b, const struct err *err, const struct query_result *result)
 {
-    wire_put_u32(b, (uint32_t)err->rc);
-    wire_put_text(b, str_from(err->code));
-    wire_put_text(b, str_from(err->message));
+    bytes_put_u32(b, (uint32_t)err->rc);
+    bytes_put_text(b, str_from(err->code));
+    bytes_put_text(b, str_from(err->message));
     put_flag(b, result->has_more);
-    wire_put_u64(b, result->total);
-    wire_put_u32(b, (uint32_t)result->n_last);
+    bytes_put_u64(b, result->total);
+    bytes_put_u32(b, (uint32_t)result->n_last);
     for (int i = 0; i < result->n_last; i++)
-        wire_put_value(b, &result->last[i]);
+        bytes_put_value(b, &result->last[i]);
 }
 
 const char *wire_known_code(struct str code)
@@ -229,12 +229,12 @@ const char *wire_known_code(struct str code)
     return "";
 }
 
-enum rc wire_get_end(struct wire_in *w, struct query_result *ret, struct err *err)
+enum rc wire_get_end(struct bytes_in *w, struct query_result *ret, struct err *err)
 {
-    uint32_t rc = wire_get_u32(w);
-    struct str code = wire_get_text(w), message = wire_get_text(w);
-    bool has_more = wire_get_u8(w) != 0;
-    uint64_t total = wire_get_u64(w);
+    uint32_t rc = bytes_get_u32(w);
+    struct str code = bytes_get_text(w), message = bytes_get_text(w);
+    bool has_more = bytes_get_u8(w) != 0;
+    uint64_t total = bytes_get_u64(w);
     int n = get_index(w, QUERY_LIMIT_OUTPUTS + 2);
     if (w->failed || rc > RC_INTERNAL)
         return odd(err);
@@ -243,7 +243,7 @@ enum rc wire_get_end(struct wire_in *w, struct query_result *ret, struct err *er
             err, (enum rc)rc, wire_known_code(code), "%.*s",
             (int)(message.n < ERR_MESSAGE_BYTES ? message.n : ERR_MESSAGE_BYTES - 1), message.p);
     for (int i = 0; i < n; i++)
-        wire_get_value(w, &ret->last[i]);
+        bytes_get_value(w, &ret->last[i]);
     if (w->failed)
         return odd(err);
     ret->n_last = n;

@@ -11,7 +11,7 @@
 void wire_put_query(struct buf *b, const struct query *q);
 /* Everything in @arena or borrowed from the bytes; @schema is the contract the plan was made for.
  */
-MUST_CHECK enum rc wire_get_query(struct wire_in *w, const struct schema *schema,
+MUST_CHECK enum rc wire_get_query(struct bytes_in *w, const struct schema *schema,
                                   struct arena *arena, struct query *ret, struct err *err);
 
 struct wire_file {
@@ -29,14 +29,14 @@ struct wire_source {
     size_t n_files;
 };
 void wire_put_source(struct buf *b, const struct wire_source *s);
-MUST_CHECK enum rc wire_get_source(struct wire_in *w, struct arena *arena, struct wire_source *ret,
+MUST_CHECK enum rc wire_get_source(struct bytes_in *w, struct arena *arena, struct wire_source *ret,
                                    struct err *err);
 
 /* The body of END: how it went, and the result when it went well. */
 void wire_put_end(struct buf *b, const struct err *err, const struct query_result *result);
 /* The child's own verdict; its code is looked up among those we know. Texts of ret->last are
  * borrowed from the bytes. */
-MUST_CHECK enum rc wire_get_end(struct wire_in *w, struct query_result *ret, struct err *err);
+MUST_CHECK enum rc wire_get_end(struct bytes_in *w, struct query_result *ret, struct err *err);
 /* A contract code out of a child's text: a literal, "" for one that is not ours. */
 const char *wire_known_code(struct str code);
 

@@ -20,7 +20,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "query/query.h"
+#include "query/value_bytes.h"
 
 #define WIRE_HEAD_BYTES 5
 #define WIRE_LIMIT_BYTES (64u << 20)
@@ -44,24 +44,6 @@ enum wire_kind {
 
 size_t wire_begin(struct buf *b, enum wire_kind kind); /* where it began, for wire_finish */
 void wire_finish(struct buf *b, size_t began);
-void wire_put_u8(struct buf *b, uint8_t v);
-void wire_put_u32(struct buf *b, uint32_t v);
-void wire_put_u64(struct buf *b, uint64_t v);
-void wire_put_text(struct buf *b, struct str s);
-void wire_put_value(struct buf *b, const struct value *v);
-
-/* ---- reading from bytes: past the end everything is 0 and @failed is set ---- */
-
-struct wire_in {
-    const char *p;
-    size_t n, at;
-    bool failed;
-};
-uint8_t wire_get_u8(struct wire_in *w);
-uint32_t wire_get_u32(struct wire_in *w);
-uint64_t wire_get_u64(struct wire_in *w);
-struct str wire_get_text(struct wire_in *w);               /* borrowed from the bytes */
-void wire_get_value(struct wire_in *w, struct value *ret); /* text borrowed from the bytes */
 
 /* ---- sockets ---- */
 

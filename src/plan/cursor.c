@@ -11,6 +11,7 @@
  */
 #include "base/hash.h"
 #include "plan/plan_int.h"
+#include "query/value_bytes.h"
 
 #define CURSOR_VERSION 1
 #define CURSOR_MAC_BYTES 16
@@ -45,41 +46,12 @@ static void params_hash(const struct plan *plan, uint8_t ret[32])
 
 /* ---- writing ---- */
 
-static void put_value(struct buf *b, const struct value *v)
-{
-    uint8_t kind = (uint8_t)v->kind;
-    uint32_t n;
-    buf_put(b, &kind, 1);
-    switch (v->kind) {
-    case VALUE_NULL:
-        return;
-    case VALUE_BOOL:
-        buf_putc(b, (char)v->boolean);
-        return;
-    case VALUE_INT:
-        buf_put(b, &v->integer, sizeof v->integer);
-        return;
-    case VALUE_INT128:
-        buf_put(b, &v->integer128, sizeof v->integer128);
-        return;
-    case VALUE_DOUBLE:
-        buf_put(b, &v->number, sizeof v->number);
-        return;
-    case VALUE_TEXT:
-        n = (uint32_t)v->text.n;
-        buf_put(b, &n, sizeof n);
-        buf_put(b, v->text.p, v->text.n);
-        return;
-    }
-}
-
 static void put_seek(struct buf *b, const struct query_result *result)
 {
     size_t before = b->n;
-    uint16_t n = (uint16_t)result->n_last;
-    buf_put(b, &n, sizeof n);
+    bytes_put_u16(b, (uint16_t)result->n_last);
     for (int i = 0; i < result->n_last && b->n <= CURSOR_LIMIT_BODY; i++)
-        put_value(b, &result->last[i]);
+        bytes_put_value(b, &result->last[i]);
     if (b->n > CURSOR_LIMIT_BODY || b->failed || result->n_last == 0) {
         b->failed = BUF_FINE;
         b->n = before;
@@ -93,26 +65,20 @@ bool cursor_write(const struct cursor_binding *b, const struct plan *plan,
     char room[CURSOR_LIMIT_BODY + 512];
     struct buf body = {.p = room, .capacity = sizeof room, .limit_bytes = sizeof room};
     uint8_t hash[32], mac[CURSOR_MAC_BYTES];
-    uint32_t n_params = (uint32_t)plan->filter_key.n;
-    bool has_params = n_params <= CURSOR_LIMIT_PARAMS;
-    uint16_t n_columns = (uint16_t)plan->n_columns;
+    bool has_params = plan->filter_key.n <= CURSOR_LIMIT_PARAMS;
     buf_putc(&body, CURSOR_VERSION);
     buf_putc(&body, (char)(CURSOR_HAS_SEEK | (has_params ? CURSOR_HAS_PARAMS : 0)));
     buf_put(&body, b->endpoint->contract_hash, CURSOR_HASH_BYTES);
     buf_put(&body, b->snapshot_fingerprint, CURSOR_HASH_BYTES);
-    buf_put(&body, &next_position, sizeof next_position);
-    buf_put(&body, &plan->limit, sizeof plan->limit);
-    buf_put(&body, &n_columns, sizeof n_columns);
-    for (int i = 0; i < plan->n_columns; i++) {
-        uint16_t column = (uint16_t)plan->columns[i];
-        buf_put(&body, &column, sizeof column);
-    }
+    bytes_put_u64(&body, next_position);
+    bytes_put_u64(&body, plan->limit);
+    bytes_put_u16(&body, (uint16_t)plan->n_columns);
+    for (int i = 0; i < plan->n_columns; i++)
+        bytes_put_u16(&body, (uint16_t)plan->columns[i]);
     params_hash(plan, hash);
     buf_put(&body, hash, CURSOR_HASH_BYTES);
-    if (has_params) {
-        buf_put(&body, &n_params, sizeof n_params);
-        buf_put(&body, plan->filter_key.p, n_params);
-    }
+    if (has_params)
+        bytes_put_text(&body, plan->filter_key);
     put_seek(&body, result);
     make_mac(b, (struct str){body.p, body.n}, mac);
     buf_put(&body, mac, sizeof mac);
@@ -124,64 +90,6 @@ bool cursor_write(const struct cursor_binding *b, const struct plan *plan,
 
 /* ---- reading ---- */
 
-struct cursor_reader {
-    const uint8_t *p, *end;
-    bool failed;
-};
-
-static const void *take(struct cursor_reader *r, size_t n)
-{
-    static const uint8_t zeros[64];
-    const uint8_t *p = r->p;
-    if (r->failed || (size_t)(r->end - r->p) < n) {
-        r->failed = true;
-        return n <= sizeof zeros ? zeros : NULL;
-    }
-    r->p += n;
-    return p;
-}
-
-static uint16_t take_u16(struct cursor_reader *r)
-{
-    uint16_t v;
-    memcpy(&v, take(r, sizeof v), sizeof v);
-    return v;
-}
-
-static uint32_t take_u32(struct cursor_reader *r)
-{
-    uint32_t v;
-    memcpy(&v, take(r, sizeof v), sizeof v);
-    return v;
-}
-
-static uint64_t take_u64(struct cursor_reader *r)
-{
-    uint64_t v;
-    memcpy(&v, take(r, sizeof v), sizeof v);
-    return v;
-}
-
-static void take_value(struct cursor_reader *r, struct value *ret)
-{
-    uint8_t kind;
-    memcpy(&kind, take(r, 1), 1);
-    *ret = (struct value){.kind = (enum value_kind)kind};
-    if (kind == VALUE_BOOL)
-        ret->boolean = *(const uint8_t *)take(r, 1) != 0;
-    else if (kind == VALUE_INT)
-        memcpy(&ret->integer, take(r, sizeof ret->integer), sizeof ret->integer);
-    else if (kind == VALUE_INT128)
-        memcpy(&ret->integer128, take(r, sizeof ret->integer128), sizeof ret->integer128);
-    else if (kind == VALUE_DOUBLE)
-        memcpy(&ret->number, take(r, sizeof ret->number), sizeof ret->number);
-    else if (kind == VALUE_TEXT) {
-        uint32_t n = take_u32(r);
-        ret->text = (struct str){take(r, n), n};
-    } else if (kind != VALUE_NULL)
-        r->failed = true;
-}
-
 static enum rc refuse(char *message, const char *why)
 {
     size_t n = strlen(why);
@@ -191,22 +99,20 @@ static enum rc refuse(char *message, const char *why)
 }
 
 /* Params out of a filter key: the same bytes build.c writes, checked again as if sent. */
-static bool restore_params(struct cursor_reader *key, struct arena *arena, struct plan *plan)
+static bool restore_params(struct bytes_in *key, struct arena *arena, struct plan *plan)
 {
     const struct endpoint *e = plan->shape->endpoint;
     for (size_t i = 0; i < e->n_params && !key->failed; i++) {
-        plan->present[i] = *(const uint8_t *)take(key, 1) == 1;
+        plan->present[i] = bytes_get_u8(key) == 1;
         if (!plan->present[i])
             continue;
-        uint32_t n = take_u32(key);
-        const char *text = take(key, n);
+        struct str text = bytes_get_text(key);
         struct param plain = e->params[i];
         plain.n_aliases = 0; /* the text is canonical: an alias must not map it once more */
-        if (key->failed ||
-            param_check(&plain, (struct str){text, n}, arena, &plan->values[i]) != PARAM_FINE)
+        if (key->failed || param_check(&plain, text, arena, &plan->values[i]) != PARAM_FINE)
             return false;
     }
-    return !key->failed && key->p == key->end;
+    return !key->failed && key->at == key->n;
 }
 
 static bool same_columns(const struct plan *plan, const uint16_t *columns, int n)
@@ -219,15 +125,15 @@ static bool same_columns(const struct plan *plan, const uint16_t *columns, int n
     return true;
 }
 
-static enum rc restore_columns(struct cursor_reader *r, struct arena *arena, struct plan *plan,
+static enum rc restore_columns(struct bytes_in *r, struct arena *arena, struct plan *plan,
                                char *message)
 {
     uint16_t columns[QUERY_LIMIT_OUTPUTS];
-    int n = take_u16(r), n_outputs = (int)plan->shape->endpoint->n_outputs;
+    int n = bytes_get_u16(r), n_outputs = (int)plan->shape->endpoint->n_outputs;
     if (n < 1 || n > n_outputs)
         return refuse(message, "param `cursor` is not a cursor of this endpoint");
     for (int i = 0; i < n; i++) {
-        columns[i] = take_u16(r);
+        columns[i] = bytes_get_u16(r);
         if (columns[i] >= n_outputs)
             return refuse(message, "param `cursor` is not a cursor of this endpoint");
     }
@@ -247,11 +153,11 @@ static enum rc restore_columns(struct cursor_reader *r, struct arena *arena, str
     return RC_OK;
 }
 
-static enum rc restore_filters(struct cursor_reader *r, int flags, struct arena *arena,
+static enum rc restore_filters(struct bytes_in *r, int flags, struct arena *arena,
                                struct plan *plan, char *message)
 {
-    const uint8_t *hash = take(r, CURSOR_HASH_BYTES);
-    uint8_t sent_hash[32];
+    uint8_t hash[CURSOR_HASH_BYTES], sent_hash[32];
+    bytes_get(r, hash, sizeof hash);
     if (plan->sent_params) {
         params_hash(plan, sent_hash);
         if (!equal_constant_time(sent_hash, hash, CURSOR_HASH_BYTES))
@@ -265,44 +171,43 @@ static enum rc restore_filters(struct cursor_reader *r, int flags, struct arena 
                    ? RC_OK
                    : refuse(message, "this cursor needs the params it was made with");
     }
-    uint32_t n = take_u32(r);
-    const uint8_t *key = take(r, n);
+    struct str key = bytes_get_text(r);
     if (plan->sent_params || r->failed)
         return RC_OK;
-    return restore_params(&(struct cursor_reader){key, key + n, false}, arena, plan)
+    return restore_params(&(struct bytes_in){.p = key.p, .n = key.n}, arena, plan)
                ? RC_OK
                : refuse(message, "param `cursor` is not a cursor of this endpoint");
 }
 
-static enum rc restore_seek(struct cursor_reader *r, struct arena *arena, struct plan *plan)
+static enum rc restore_seek(struct bytes_in *r, struct arena *arena, struct plan *plan)
 {
-    int n = take_u16(r);
+    int n = bytes_get_u16(r);
     if (n < 1 || n > QUERY_LIMIT_OUTPUTS + 1)
         return RC_INVALID;
     struct value *seek = arena_try_array(arena, (size_t)n, sizeof *seek);
     if (!seek)
         return RC_NO_MEMORY;
     for (int i = 0; i < n; i++)
-        take_value(r, &seek[i]);
+        bytes_get_value(r, &seek[i]);
     plan->query.has_seek = true;
     plan->query.seek = seek;
     plan->query.n_seek = n;
     return RC_OK;
 }
 
-static enum rc restore(struct cursor_reader *r, const struct cursor_binding *b, struct arena *arena,
+static enum rc restore(struct bytes_in *r, const struct cursor_binding *b, struct arena *arena,
                        struct plan *plan, uint8_t ret_fingerprint[32], char *message)
 {
-    uint8_t version = *(const uint8_t *)take(r, 1);
-    int flags = *(const uint8_t *)take(r, 1);
-    const uint8_t *contract = take(r, CURSOR_HASH_BYTES);
+    uint8_t version = bytes_get_u8(r), contract[CURSOR_HASH_BYTES];
+    int flags = bytes_get_u8(r);
+    bytes_get(r, contract, sizeof contract);
     if (version != CURSOR_VERSION ||
         memcmp(contract, b->endpoint->contract_hash, CURSOR_HASH_BYTES) != 0)
         return RC_CONFLICT;
     memset(ret_fingerprint, 0, 32);
-    memcpy(ret_fingerprint, take(r, CURSOR_HASH_BYTES), CURSOR_HASH_BYTES);
-    plan->position = take_u64(r);
-    uint64_t limit = take_u64(r);
+    bytes_get(r, ret_fingerprint, CURSOR_HASH_BYTES);
+    plan->position = bytes_get_u64(r);
+    uint64_t limit = bytes_get_u64(r);
     if (plan->sent_limit && plan->limit != limit)
         return refuse(message, "param `limit` is not what the cursor was made with");
     plan->limit = limit;
@@ -313,7 +218,7 @@ static enum rc restore(struct cursor_reader *r, const struct cursor_binding *b, 
         rc = restore_seek(r, arena, plan);
     if (rc != RC_OK)
         return rc;
-    if (r->failed || r->p != r->end || limit < 1 || limit > (uint64_t)b->endpoint->max_limit)
+    if (r->failed || r->at != r->n || limit < 1 || limit > (uint64_t)b->endpoint->max_limit)
         return refuse(message, "param `cursor` is not a cursor of this endpoint");
     return plan_build(arena, plan);
 }
@@ -332,6 +237,6 @@ enum rc cursor_open(const struct cursor_binding *b, struct arena *arena, struct 
     make_mac(b, (struct str){(const char *)bytes, n}, mac);
     if (!equal_constant_time(mac, bytes + n, sizeof mac))
         return refuse(ret_message, "param `cursor` is not a cursor of this endpoint");
-    return restore(&(struct cursor_reader){bytes, bytes + n, false}, b, arena, plan,
+    return restore(&(struct bytes_in){.p = (const char *)bytes, .n = n}, b, arena, plan,
                    ret_fingerprint, ret_message);
 }

@@ -33,7 +33,7 @@ static void put_value(struct buf *b, const struct value *v)
     struct value canonical = *v;
     if (v->kind == VALUE_DOUBLE && isnan(v->number))
         canonical.number = (double)NAN;
-    wire_put_value(b, &canonical);
+    bytes_put_value(b, &canonical);
 }
 
 static enum rc on_row(void *arg, const struct value *values)

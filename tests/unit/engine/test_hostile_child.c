@@ -30,8 +30,8 @@ static void say_row(void)
     struct buf b;
     struct value v = {.kind = VALUE_INT, .integer = 7};
     buf_init(&b, 4096);
-    wire_put_u32(&b, 1);
-    wire_put_value(&b, &v);
+    bytes_put_u32(&b, 1);
+    bytes_put_value(&b, &v);
     say(WIRE_ROWS, b.p, b.n);
     buf_done(&b);
 }

@@ -39,7 +39,7 @@ static const struct query query = {.schema = &schema,
 
 static enum rc read_query(const char *p, size_t n, struct query *ret, struct arena *arena)
 {
-    struct wire_in in = {.p = p, .n = n};
+    struct bytes_in in = {.p = p, .n = n};
     struct err err = ERR_INIT;
     return wire_get_query(&in, &schema, arena, ret, &err);
 }
@@ -108,7 +108,7 @@ static void test_source(void **state)
     arena_init(&arena, 1u << 20);
     buf_init(&b, 1u << 20);
     wire_put_source(&b, &s);
-    struct wire_in in = {.p = b.p, .n = b.n};
+    struct bytes_in in = {.p = b.p, .n = b.n};
     CHECK_OK("reads back", wire_get_source(&in, &arena, &got, &err), &err);
     CHECK_INT("id", got.id, 7);
     CHECK_INT("files", got.n_files, 2);
@@ -116,7 +116,7 @@ static void test_source(void **state)
     CHECK("format, size, rows", got.files[0].format == FILE_CSV && got.files[0].size_bytes == 12 &&
                                     got.files[0].row_count == 3);
     for (size_t n = 0; n < b.n; n++) {
-        struct wire_in cut = {.p = b.p, .n = n};
+        struct bytes_in cut = {.p = b.p, .n = n};
         CHECK_INT("cut", wire_get_source(&cut, &arena, &got, &err), RC_INTERNAL);
         arena_reset(&arena);
     }
@@ -134,19 +134,19 @@ static void test_end(void **state)
     result.last[0] = (struct value){.kind = VALUE_TEXT, .text = STR("key")};
     result.last[1] = (struct value){.kind = VALUE_DOUBLE, .number = 0.1};
     wire_put_end(&b, &fine, &result);
-    struct wire_in in = {.p = b.p, .n = b.n};
+    struct bytes_in in = {.p = b.p, .n = b.n};
     CHECK_OK("went well", wire_get_end(&in, &got, &err), &err);
     CHECK("position",
           got.n_last == 2 && str_is(got.last[0].text, "key") && got.last[1].number > 0.05);
     CHECK("more, total", got.has_more && got.total == 5);
     for (size_t n = 0; n < b.n; n++) {
-        struct wire_in cut = {.p = b.p, .n = n};
+        struct bytes_in cut = {.p = b.p, .n = n};
         CHECK_INT("cut", wire_get_end(&cut, &got, &err), RC_INTERNAL);
     }
     buf_reset(&b);
     (void)err_set_code(&bad, RC_INVALID, "cast_failed", "row 3");
     wire_put_end(&b, &bad, &result);
-    in = (struct wire_in){.p = b.p, .n = b.n};
+    in = (struct bytes_in){.p = b.p, .n = b.n};
     CHECK_INT("its failure is ours", wire_get_end(&in, &got, &err), RC_INVALID);
     CHECK_STR("with its code", err.code, "cast_failed");
     CHECK_STR("and words", err.message, "row 3");
@@ -168,9 +168,9 @@ static void test_noise(void **state)
         random_bytes(noise, sizeof noise);
         for (size_t j = 0; j < sizeof noise; j++)
             noise[j] = noise[j] & 1 ? noise[j] & 7 : 0; /* small counts get furthest */
-        struct wire_in in = {.p = (const char *)noise, .n = noise[95] * 13u};
+        struct bytes_in in = {.p = (const char *)noise, .n = noise[95] * 13u};
         arena_init(&arena, 1u << 20);
-        struct wire_in a = in, b = in, c = in;
+        struct bytes_in a = in, b = in, c = in;
         IGNORE(wire_get_query(&a, &schema, &arena, &q, &err)); /* any verdict will do */
         IGNORE(wire_get_source(&b, &arena, &s, &err));
         IGNORE(wire_get_end(&c, &result, &err));
