@@ -5,7 +5,7 @@ import os
 import resource
 import subprocess
 
-from peers import CLIENT_CPU
+from peers import CLIENT_CPU, cpu_between
 
 
 class Client:
@@ -32,13 +32,13 @@ class Client:
             command += ["--key", token.split()[1]]
         if header:
             command += ["--header", header]
-        before = peer.cpu_ns()
+        before = peer.used()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        after = peer.cpu_ns()
+        used_ns = cpu_between(before, peer.used())
         if not done.stdout:
             raise SystemExit(f"bench: {peer.name}: {done.stderr}")
         result = json.loads(done.stdout)
-        result["cpu_us"] = (after - before) / 1000 / max(1, result["requests"])
+        result["cpu_us"] = used_ns / 1000 / max(1, result["requests"])
         return result
 
 

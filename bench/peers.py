@@ -45,17 +45,22 @@ def children(pid):
     return found
 
 
-def cpu_ns(pids):
-    """On-CPU time of every thread of these processes, from the scheduler's own accounting."""
-    total = 0
+def cpu_by_thread(pids):
+    """On-CPU time in ns of every thread of these processes, from the scheduler's own accounting."""
+    found = {}
     for pid in pids:
         for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
             try:
                 with open(path, encoding="ascii") as f:
-                    total += int(f.read().split()[0])
+                    found[path] = int(f.read().split()[0])
             except OSError:
                 pass
-    return total
+    return found
+
+
+def cpu_between(before, after):
+    """What was used in between, in ns; a thread that has ended takes its share with it."""
+    return sum(ns - before.get(path, 0) for path, ns in after.items())
 
 
 def fetch(port, path, headers=None, method="GET", body=None):
@@ -91,8 +96,8 @@ class Peer:
     def pids(self):
         return children(self.process.pid)
 
-    def cpu_ns(self):
-        return cpu_ns(self.pids())
+    def used(self):
+        return cpu_by_thread(self.pids())
 
     def rss_kib(self):
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
@@ -246,5 +251,5 @@ class Node(Peer):
         wait_for(self.listening, self.name)
         return self
 
-    def cpu_ns(self):
-        return super().cpu_ns() + (self.beside.cpu_ns() if self.beside else 0)
+    def used(self):
+        return super().used() | (self.beside.used() if self.beside else {})

@@ -18,7 +18,7 @@ import also
 import report
 import trial
 from load import Client, checked, machine_ticks
-from peers import ROOT, SERVER_CPU, Floor, Nginx, Node, Offloader, Postgres, fetch
+from peers import ROOT, SERVER_CPU, Floor, Nginx, Node, Offloader, Postgres, cpu_between, fetch
 
 FOREIGN_LIMIT = 0.10  # of one CPU, in a slice: such a round proves nothing
 PUBLIC = {"document_cached": ("documents", False, trial.DOCUMENT_BODY + trial.CACHED)}
@@ -65,7 +65,7 @@ class Bench:
     def __init__(self, given):
         self.given, self.work, self.binary = given, given.work, os.path.abspath(given.binary)
         self.client = Client(self.binary, self.work)
-        self.rounds, self.n_foreign, self.peers, self.latency, self.also = [], 0, [], [], []
+        self.n_run, self.rounds, self.n_foreign, self.peers, self.latency, self.also = 0, [], 0, [], [], []
 
     # ---- set-up ----
 
@@ -107,7 +107,6 @@ class Bench:
         for cache in ("offloader", "again", "public"):
             shutil.rmtree(os.path.join(self.work, f"cache-{cache}"), ignore_errors=True)
         self.ours = self.start(Offloader, self.binary, self.trial_dir)
-        self.refresh_seconds = self.ours.dataset("usage")["last_attempted"]["duration_ms"] / 1000
         self.again = self.start(Offloader, self.binary, self.trial_dir, "again")
         # One of its datasets has nothing published, for the 503: it is never ready as a whole.
         self.public = Offloader(self.work, self.binary, self.public_project(), "public", SERVER_CPU, None)
@@ -209,23 +208,30 @@ class Bench:
 
     def postgres_alone(self):
         """The share of PostgreSQL's own processes in a slice of node + postgres."""
-        before = self.postgres.cpu_ns()
+        before = self.postgres.used()
         r = checked(self.client.run(self.node_pg, self.node_sums["node_pg"], self.given.slice), "postgres")
-        return (self.postgres.cpu_ns() - before) / 1000 / r["requests"]
+        return cpu_between(before, self.postgres.used()) / 1000 / r["requests"]
+
+    def servers_cpu(self):
+        return {path: ns for p in self.peers if p.process.poll() is None for path, ns in p.used().items()}
 
     def run_rounds(self):
         rng = random.Random(self.given.seed)
         pieces, payloads = self.slices(), self.payload_slices()
+        end = time.monotonic() + self.given.minutes * 60
         for i in range(self.given.rounds):
+            if time.monotonic() > end:
+                break
+            self.n_run = i + 1
             order = list(pieces.items()) + (list(payloads.items()) if i % 4 == 2 else [])
             rng.shuffle(order)
             round_, foreign = {}, 0.0
             for name, run in order:
-                ticks, servers = machine_ticks(), sum(p.cpu_ns() for p in self.peers)
+                ticks, servers = machine_ticks(), self.servers_cpu()
                 start = time.monotonic()
                 round_[name] = run()
                 now, took = machine_ticks(), time.monotonic() - start
-                own = now["own"] - ticks["own"] + (sum(p.cpu_ns() for p in self.peers) - servers) / 1e9
+                own = now["own"] - ticks["own"] + cpu_between(servers, self.servers_cpu()) / 1e9
                 other = now["busy"] - ticks["busy"] - own + now["steal"] - ticks["steal"]
                 foreign = max(foreign, other / took)
             kept = i >= 2 and foreign <= FOREIGN_LIMIT
@@ -259,7 +265,7 @@ class Bench:
         names = sorted({n for r in self.rounds for n in r})
         cpu = {n: report.interval([r[n] for r in self.rounds if n in r]) + (sum(n in r for r in self.rounds),)
                for n in names}
-        return {"machine": machine(self.binary), "slice_s": self.given.slice, "rounds_run": self.given.rounds,
+        return {"machine": machine(self.binary), "slice_s": self.given.slice, "rounds_run": self.n_run,
                 "rounds_kept": len(self.rounds), "rounds_foreign": self.n_foreign, "seed": self.given.seed,
                 "cpu_us": cpu, "ratios": self.ratios(), "latency": self.latency, "also": self.also,
                 "rounds": self.rounds}
@@ -284,6 +290,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=int(os.environ.get("ROUNDS", "42")))
     parser.add_argument("--slice", type=float, default=1.0)
+    parser.add_argument("--minutes", type=float, default=60, help="no new round after so many")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--work", default="/tmp/offloader-bench")
     parser.add_argument("--out", default=os.path.join(ROOT, "bench", "results"))
@@ -297,9 +304,9 @@ def main():
         bench.prepare_data()
         bench.start_peers()
         print(f"seed {given.seed}; {len(bench.peers)} servers are up", flush=True)
-        bench.run_rounds()
         if not given.skip_also:
             also.measure(bench)
+        bench.run_rounds()
         if not bench.rounds:
             raise SystemExit("bench: every round was disturbed; is the machine quiet? (--keep-foreign for a trial)")
         report.write(given.out, bench.result())
