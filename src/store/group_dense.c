@@ -47,6 +47,8 @@ void dense_prepare(struct store_scratch *x)
         grouping.strides[i] = (uint32_t)n;
         n *= range + 1; /* the last place is NULL's */
     }
+    if (n > x->high - x->low)
+        return; /* clearing the index would cost more than hashing the rows */
     grouping.n_dense = (uint32_t)n;
     uint32_t *table = scratch_array(x, &x->dense, n, sizeof *table);
     memset(table, 0, n * sizeof *table);
