@@ -234,8 +234,14 @@ def in_mount_namespace(name, *args):
     here = os.path.dirname(os.path.abspath(__file__))
     script = IN_NAMESPACE.format(here=here, name=name, args=", ".join(map(repr, args)))
     unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
-    r = subprocess.run([*unshare, "--propagation", "private", sys.executable, "-c", script], capture_output=True, text=True,
-                       timeout=280, env={**os.environ, "OFFLOADER_BIN": BIN})
+    for propagation in ("private", "unchanged"):  # in a plain chroot / is no mount, and has no propagation to change
+        r = subprocess.run([*unshare, "--propagation", propagation, sys.executable, "-c", script], capture_output=True, text=True,
+                           timeout=280, env={**os.environ, "OFFLOADER_BIN": BIN})
+        if "cannot change root filesystem propagation" not in r.stderr:
+            break
+    for line in open("/proc/self/mounts", encoding="utf-8"):  # what reached this namespace all the same goes
+        if line.split()[1].startswith(args[0]):
+            subprocess.run(["umount", line.split()[1]], check=True)
     assert r.returncode == 0, r.stdout + r.stderr
     print(r.stdout)
 
