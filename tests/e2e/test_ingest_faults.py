@@ -45,7 +45,7 @@ def test_twenty_ways_to_lose_an_ingest(serve, project):
     p = project()
     p.publish("good", [(f"k{i}", i) for i in range(100)])
     server = serve(p.path, OFFLOADER_INGEST_STALL_SECONDS="1", OFFLOADER_REFRESH_INTERVAL="3600")
-    ways = itertools.cycle([signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL, signal.SIGSTOP])
+    ways = itertools.cycle([signal.SIGKILL, signal.SIGXCPU, signal.SIGABRT, signal.SIGKILL, signal.SIGSTOP])
     caller = Caller(server)
     hit = 0
     for trial in range(TRIALS):
