@@ -28,7 +28,8 @@ void page_ready(struct admin *a, struct buf *b, int *ret_status)
 
 static double uptime_seconds(const struct admin *a)
 {
-    return (double)((monotonic_us() - a->started_us) / 1000) / 1000.0;
+    int64_t ms = (monotonic_us() - a->started_us) / 1000;
+    return (double)ms / 1000.0;
 }
 
 void page_status(struct admin *a, struct buf *b)

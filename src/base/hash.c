@@ -151,7 +151,8 @@ bool hex_decode(struct str s, uint8_t *ret, size_t n)
             return false;
     }
     for (size_t i = 0; i < n; i++)
-        ret[i] = (uint8_t)(hex_value(s.p[2 * i]) << 4 | hex_value(s.p[2 * i + 1]));
+        ret[i] =
+            (uint8_t)((unsigned)hex_value(s.p[2 * i]) << 4 | (unsigned)hex_value(s.p[2 * i + 1]));
     return true;
 }
 
