@@ -98,10 +98,11 @@ def test_a_rejected_snapshot_is_not_built_again_and_again(serve, project):
     s = serve(p.path, OFFLOADER_REFRESH_INTERVAL="1")
     p.publish("r2", [])
     wait_for(lambda: s.dataset("kv")["last_attempted"]["status"] == "rejected", "the rejection")
-    time.sleep(2.5)  # past the time in which file times are not trusted yet
-    n = metric(s, 'offloader_refresh_total{dataset="kv",status="rejected"}')
-    unchanged = metric(s, 'offloader_refresh_total{dataset="kv",status="unchanged"}') or 0
-    wait_for(lambda: (metric(s, 'offloader_refresh_total{dataset="kv",status="unchanged"}') or 0) >= unchanged + 2, "two looks")
+    looks = lambda: metric(s, 'offloader_refresh_total{dataset="kv",status="unchanged"}') or 0  # noqa: E731
+    before = looks()
+    wait_for(lambda: looks() > before, "file times to be old enough to be trusted")
+    n, before = metric(s, 'offloader_refresh_total{dataset="kv",status="rejected"}'), looks()
+    wait_for(lambda: looks() >= before + 2, "two looks")
     assert metric(s, 'offloader_refresh_total{dataset="kv",status="rejected"}') == n
     assert s.dataset("kv")["refresh_error"]["code"] == "check_failed"  # what was wrong still is
     assert metric(s, 'offloader_refresh_ok{dataset="kv"}') == 0
