@@ -48,10 +48,9 @@ test-tsan: setup
 	@tools/run-tests build-tsan
 	@test -z "$(STRESS)" || tools/run-stress build-tsan
 
-## make test-long  what takes hours: tests/long, and a million pairs of the store against DuckDB; ROW=r07 is one row
+## make test-long  what takes hours: tests/long; ROW=r07 is one row of its table
 test-long: build
 	@tools/run-long $(BUILD) $(ROW)
-	@test -n "$(ROW)" || $(BUILD)/tests/differential/differential --pairs 1000000
 
 ## make bench      ourselves and our peers, interleaved (ROUNDS=42; about 20 minutes; wants a quiet machine)
 bench: build
