@@ -1,11 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Records in a map, oldest dropped past the limit; one mutex, held for no I/O. */
+/*
+ * Records in a map, oldest dropped past the limit; one mutex, held for no I/O.
+ *
+ * A wall clock that is set neither forgets answers nor keeps them for ever: see moment.h. A record
+ * from a time that is still to come, made before the machine was started anew, counts as of now,
+ * and its file says so from then on.
+ */
 #include "admin/idempotency.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "admin/moment.h"
 #include "base/hash.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -23,7 +30,8 @@ struct record {
     bool is_running;
     int status;
     char *body;
-    int64_t at_us;
+    struct moment at;
+    int64_t since_us; /* the same by boot_us(); before this boot: negative */
     struct record *newer, *older;
 };
 
@@ -82,9 +90,9 @@ static void drop(struct idempotency *i, struct record *r)
 /* Drops what is too old, and the oldest until there is room for @n_more. */
 static void expire(struct idempotency *i, size_t n_more)
 {
-    int64_t now_us = wall_us();
+    int64_t now_us = boot_us();
     while (i->oldest && !i->oldest->is_running &&
-           (i->n + n_more > LIMIT_RECORDS || now_us - i->oldest->at_us > i->ttl_us))
+           (i->n + n_more > LIMIT_RECORDS || now_us - i->oldest->since_us > i->ttl_us))
         drop(i, i->oldest);
 }
 
@@ -101,14 +109,18 @@ static bool read_record(const struct idempotency *i, const char *file, struct re
         const struct node *root = json_parse((struct str){text.p, text.n}, &arena, &err);
         const struct node *name = node_get(root, "key"), *request = node_get(root, "request");
         const struct node *status = node_get(root, "status"), *body = node_get(root, "body");
-        const struct node *at = node_get(root, "at_us");
+        const struct node *at = node_get(root, "at_us"), *boot = node_get(root, "boot");
+        const struct node *since = node_get(root, "since_boot_us");
         fine =
             name && request && status && body && at && name->text.n == 64 && request->text.n == 64;
         if (fine) {
             memcpy(r->name, name->text.p, 65);
             memcpy(r->request, request->text.p, 65);
             r->status = (int)status->integer;
-            r->at_us = at->integer;
+            r->at.wall_us = at->integer;
+            r->at.boot_us = since ? since->integer : 0;
+            if (boot && boot->text.n < sizeof r->at.boot)
+                memcpy(r->at.boot, boot->text.p, boot->text.n);
             r->body = x_strndup(body->text.p, body->text.n);
         }
     }
@@ -120,7 +132,50 @@ static bool read_record(const struct idempotency *i, const char *file, struct re
 static int compare_age(const void *a, const void *b)
 {
     const struct record *x = *(struct record *const *)a, *y = *(struct record *const *)b;
-    return (x->at_us > y->at_us) - (x->at_us < y->at_us);
+    return (x->since_us > y->since_us) - (x->since_us < y->since_us);
+}
+
+static void write_record(struct idempotency *i, const char *name, const char *request, int status,
+                         struct str body, const struct moment *at)
+{
+    AUTO(mem_free_auto) char *path = path_of(i, name);
+    struct json_writer w;
+    struct buf b;
+    struct err err = ERR_INIT;
+    buf_init(&b, LIMIT_RECORD_BYTES);
+    jw_init(&w, &b);
+    jw_open(&w, '{');
+    jw_key(&w, "key");
+    jw_cstr(&w, name);
+    jw_key(&w, "request");
+    jw_cstr(&w, request);
+    jw_key(&w, "status");
+    jw_int(&w, status);
+    jw_key(&w, "at_us");
+    jw_int(&w, at->wall_us);
+    jw_key(&w, "boot");
+    jw_cstr(&w, at->boot);
+    jw_key(&w, "since_boot_us");
+    jw_int(&w, at->boot_us);
+    jw_key(&w, "body");
+    jw_str(&w, body);
+    jw_close(&w, '}');
+    if (io_write_checked(path, &b, 0600, &err) != RC_OK)
+        log_event(LOG_WARN, "idempotency", "an answer cannot be kept across restarts",
+                  LF_STR("error", err.message));
+    buf_done(&b);
+}
+
+/* What was just read gets its age, and a file that says it if that had to change. */
+static void age(struct idempotency *i, struct record *r, const struct moment *now)
+{
+    if (moment_is_to_come(&r->at, now)) {
+        int64_t wall_us = r->at.wall_us; /* stays: it is now's that may be wrong */
+        r->at = *now;
+        r->at.wall_us = wall_us;
+        write_record(i, r->name, r->request, r->status, str_from(r->body), &r->at);
+    }
+    r->since_us = now->boot_us - moment_age_us(&r->at, now);
 }
 
 static void load(struct idempotency *i)
@@ -130,11 +185,13 @@ static void load(struct idempotency *i)
     struct err err = ERR_INIT;
     if (io_list_dir(i->directory, &names, &n, &err) != RC_OK)
         return;
+    const struct moment now = moment_now();
     AUTO(mem_free_auto) struct record **read = x_array0(n + 1, sizeof *read);
     for (size_t at = 0; at < n; at++) {
         struct record *r = x_alloc0(sizeof *r);
         /* A temporary name is a write that a crash cut short. */
         if (str_ends(str_from(names[at]), ".json") && read_record(i, names[at], r)) {
+            age(i, r, &now);
             read[n_read++] = r;
         } else {
             AUTO(mem_free_auto) char *path = path_join(i->directory, names[at]);
@@ -217,7 +274,8 @@ enum idempotency_outcome idempotency_begin(struct idempotency *i, struct str key
     memcpy(r->name, name, sizeof r->name);
     memcpy(r->request, digest, sizeof r->request);
     r->is_running = true;
-    r->at_us = wall_us();
+    r->at = moment_now();
+    r->since_us = r->at.boot_us;
     if (!map_put(&i->records, str_from(r->name), r, NULL)) {
         mem_free(r);
         return IDEMPOTENCY_RUNNING; /* no memory: the caller is asked to try again */
@@ -226,47 +284,22 @@ enum idempotency_outcome idempotency_begin(struct idempotency *i, struct str key
     return IDEMPOTENCY_FRESH;
 }
 
-static void write_record(struct idempotency *i, const char *name, const char *request, int status,
-                         struct str body, int64_t at_us)
-{
-    AUTO(mem_free_auto) char *path = path_of(i, name);
-    struct json_writer w;
-    struct buf b;
-    struct err err = ERR_INIT;
-    buf_init(&b, LIMIT_RECORD_BYTES);
-    jw_init(&w, &b);
-    jw_open(&w, '{');
-    jw_key(&w, "key");
-    jw_cstr(&w, name);
-    jw_key(&w, "request");
-    jw_cstr(&w, request);
-    jw_key(&w, "status");
-    jw_int(&w, status);
-    jw_key(&w, "at_us");
-    jw_int(&w, at_us);
-    jw_key(&w, "body");
-    jw_str(&w, body);
-    jw_close(&w, '}');
-    if (io_write_checked(path, &b, 0600, &err) != RC_OK)
-        log_event(LOG_WARN, "idempotency", "an answer cannot be kept across restarts",
-                  LF_STR("error", err.message));
-    buf_done(&b);
-}
-
 void idempotency_finish(struct idempotency *i, struct str key, int status, struct str body)
 {
     char name[SHA256_HEX_BYTES], request[SHA256_HEX_BYTES] = "";
     hex_of(key, name);
     mutex_lock(&i->lock);
     struct record *r = map_get(&i->records, str_from(name));
-    int64_t at_us = r ? r->at_us : 0;
-    if (r)
+    struct moment at = {0};
+    if (r) {
         memcpy(request, r->request, sizeof request);
+        at = r->at;
+    }
     mutex_unlock(&i->lock);
     if (!r)
         return;
     /* On disk before anybody is told: an answer that was given is given again after a crash too. */
-    write_record(i, name, request, status, body, at_us);
+    write_record(i, name, request, status, body, &at);
     mutex_lock(&i->lock);
     r = map_get(&i->records, str_from(name));
     if (r) {

@@ -34,6 +34,11 @@ int64_t wall_coarse_us(void)
     return clock_us(CLOCK_REALTIME_COARSE);
 }
 
+int64_t boot_us(void)
+{
+    return clock_us(CLOCK_BOOTTIME);
+}
+
 int64_t thread_cpu_us(void)
 {
     return clock_us(CLOCK_THREAD_CPUTIME_ID);

@@ -10,6 +10,7 @@
 int64_t monotonic_us(void);
 int64_t wall_us(void);        /* since 1970, UTC */
 int64_t wall_coarse_us(void); /* wall_us() of up to 4 ms ago, at a third of its cost */
+int64_t boot_us(void);       /* since the machine started, its sleep included */
 int64_t thread_cpu_us(void);
 
 #define DATE_MIN_DAYS (-719162) /* 0001-01-01 */

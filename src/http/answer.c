@@ -24,7 +24,7 @@ static void refresh_date(struct listener *l)
     int64_t now_s = wall_coarse_us() / 1000000;
     struct tm tm;
     time_t t = (time_t)now_s;
-    if (now_s == l->date_s)
+    if (now_s == l->date_s && l->n_date)
         return;
     l->date_s = now_s;
     l->n_date =

@@ -69,6 +69,12 @@ struct snapshot *snapshot_ref(struct snapshot *s);
 void snapshot_unref(struct snapshot *s); /* NULL is fine */
 /* Unmaps and frees; @s has no references left. */
 void snapshot_destroy(struct snapshot *s);
+/* How old its data is at @now_us (wall clock); 0 for a watermark that is still to come, as after
+ * the clock was set back. */
+static inline int64_t snapshot_age_us(const struct snapshot *s, int64_t now_us)
+{
+    return now_us > s->watermark_us ? now_us - s->watermark_us : 0;
+}
 
 /* ---- projects ---- */
 

@@ -2,7 +2,8 @@
 /*
  * Credentials, kept until shortly before they expire. One caller fetches; the others wait and share
  * what it got, also its failure. When a renewal fails, what is held is used for as long as it is
- * valid.
+ * valid. Their life is taken from the wall clock once, as they come, and then runs on the monotonic
+ * one: a clock that is set neither ends it nor makes every request fetch.
  *
  * Locks: mutex guards everything but fetch and arg; no lock is held during a fetch.
  */
@@ -13,6 +14,7 @@
 #include "net/credentials_int.h"
 
 #define CANCEL_POLL_US 50000
+#define LIFE_UNKNOWN_US INT64_C(60000000)
 
 char *credential_copy(const char *s)
 {
@@ -73,10 +75,23 @@ static bool is_refused(const struct aws_credentials *c, const char *refused)
                        (c->session_token && strcmp(c->session_token, refused) == 0));
 }
 
-static bool is_good(const struct aws_credentials *c, const char *refused, int64_t ahead_us)
+static bool is_good(const struct credential_cache *c, const char *refused, int64_t ahead_us)
 {
-    return c->source && !is_refused(c, refused) &&
-           (c->expires_us == 0 || wall_us() < c->expires_us - ahead_us);
+    return c->held.source && !is_refused(&c->held, refused) &&
+           monotonic_us() < c->held_until_us - ahead_us;
+}
+
+/*
+ * How long to hold what has just come. What a source hands out is not expired; if it looks so, a
+ * clock is wrong, and the store will say whether it takes it. It is held for a minute then, lest
+ * each request fetches.
+ */
+static int64_t held_until_us(int64_t expires_us)
+{
+    if (expires_us == 0)
+        return INT64_MAX;
+    int64_t life_us = expires_us - wall_us();
+    return monotonic_us() + (life_us > 0 ? life_us : CREDENTIALS_AHEAD_US + LIFE_UNKNOWN_US);
 }
 
 static void give(const struct aws_credentials *held, struct aws_credentials *ret)
@@ -108,7 +123,8 @@ static enum rc fetch(struct credential_cache *c, const char *refused, const _Ato
     if (rc == RC_OK) {
         aws_credentials_done(&c->held);
         c->held = fresh;
-    } else if (!is_good(&c->held, refused, 0)) {
+        c->held_until_us = held_until_us(fresh.expires_us);
+    } else if (!is_good(c, refused, 0)) {
         err_copy(err, &why);
         return rc;
     }
@@ -121,7 +137,7 @@ enum rc credential_cache_get(struct credential_cache *c, const char *refused,
                              struct err *err)
 {
     LOCKED(&c->mutex);
-    while (!is_good(&c->held, refused, CREDENTIALS_AHEAD_US)) {
+    while (!is_good(c, refused, CREDENTIALS_AHEAD_US)) {
         if (!c->fetching)
             return fetch(c, refused, cancelled, ret, err);
         uint64_t before = c->n_fetches;
@@ -133,7 +149,7 @@ enum rc credential_cache_get(struct credential_cache *c, const char *refused,
         /* The one that fetched gave up for itself: its turn is the next waiter's. */
         if (c->rc == RC_CANCELLED)
             continue;
-        if (c->rc != RC_OK && !is_good(&c->held, refused, 0)) {
+        if (c->rc != RC_OK && !is_good(c, refused, 0)) {
             err_copy(err, &c->why);
             return c->rc;
         }

@@ -37,7 +37,7 @@ const char *gcs_tokens_source(struct gcs_tokens *t);
 
 struct aws_credentials {                   /* owned; aws_credentials_done */
     char *key_id, *secret, *session_token; /* session_token may be NULL */
-    int64_t expires_us;                    /* wall clock; 0: never */
+    int64_t expires_us;                    /* wall clock, as the source said; 0: never */
     const char *source;                    /* literal, in words */
 };
 void aws_credentials_done(struct aws_credentials *c);

@@ -20,6 +20,7 @@ struct credential_cache {
     pthread_cond_t changed;
     /* shared: mutex */
     struct aws_credentials held; /* no source: none yet */
+    int64_t held_until_us;       /* monotonic_us clock; INT64_MAX: for good */
     bool fetching;
     uint64_t n_fetches;
     enum rc rc; /* of the last fetch */

@@ -143,8 +143,9 @@ static int64_t pause_before(const struct net *n, const struct net_response *r, i
     uint32_t random;
     random_bytes(&random, sizeof random);
     int64_t ms = retry_backoff_ms(n->backoff_ms, nth, random);
-    int64_t asked_ms =
-        r->status ? retry_after_ms(net_response_header(r, "retry-after"), wall_us()) : -1;
+    int64_t asked_ms = r->status ? retry_after_ms(net_response_header(r, "retry-after"),
+                                                  net_response_header(r, "date"), wall_us())
+                                 : -1;
     return asked_ms > ms ? asked_ms : ms;
 }
 

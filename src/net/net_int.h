@@ -93,8 +93,10 @@ void transfer_teardown(struct net_transfer *t);
 bool address_is_allowed(const struct sockaddr *address, enum net_reach reach, bool allow_loopback,
                         bool is_http);
 
-/* Milliseconds that a Retry-After value asks for, bounded; -1 when it says nothing usable. */
-int64_t retry_after_ms(struct str value, int64_t now_wall_us);
+/* Milliseconds that a Retry-After value asks for, bounded; -1 when it says nothing usable. A time
+ * in it is of the server's clock: it counts from @date, the answer's Date, and from @now_wall_us
+ * where that is none. */
+int64_t retry_after_ms(struct str value, struct str date, int64_t now_wall_us);
 /* Milliseconds before the @nth retry (1 = the first), jittered by @random. */
 int64_t retry_backoff_ms(int64_t base_ms, int nth, uint32_t random);
 

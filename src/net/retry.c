@@ -3,7 +3,13 @@
 #include "base/mem.h"
 #include "net/net_int.h"
 
-int64_t retry_after_ms(struct str value, int64_t now_wall_us)
+static time_t time_of(struct str value)
+{
+    AUTO(mem_free_auto) char *text = x_strndup(value.p, value.n);
+    return curl_getdate(text, NULL);
+}
+
+int64_t retry_after_ms(struct str value, struct str date, int64_t now_wall_us)
 {
     uint64_t seconds;
     value = str_trim(value);
@@ -15,11 +21,10 @@ int64_t retry_after_ms(struct str value, int64_t now_wall_us)
         return seconds > NET_LIMIT_BACKOFF_MS / 1000 ? NET_LIMIT_BACKOFF_MS
                                                      : (int64_t)seconds * 1000;
     }
-    AUTO(mem_free_auto) char *text = x_strndup(value.p, value.n);
-    time_t at = curl_getdate(text, NULL);
+    time_t at = time_of(value), from = time_of(date);
     if (at < 0)
         return -1;
-    int64_t ms = (int64_t)at * 1000 - now_wall_us / 1000;
+    int64_t ms = (int64_t)at * 1000 - (from < 0 ? now_wall_us / 1000 : (int64_t)from * 1000);
     return ms < 0 ? 0 : ms > NET_LIMIT_BACKOFF_MS ? NET_LIMIT_BACKOFF_MS : ms;
 }
 

@@ -14,6 +14,7 @@
  */
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/hash.h"
@@ -383,9 +384,6 @@ void cache_quarantine(const struct refresh *r, const char *from)
 {
     AUTO(mem_free_auto) char *parent = path_join(r->options.cache_dir, "quarantine");
     const char *slash = strrchr(from, '/');
-    /* The time comes first, so that the first name is the oldest. */
-    AUTO(mem_free_auto) char *target =
-        x_printf("%s/%016llx-%s", parent, (unsigned long long)wall_us(), slash ? slash + 1 : from);
     struct err err = ERR_INIT;
     char **names = NULL;
     size_t n = 0;
@@ -393,6 +391,12 @@ void cache_quarantine(const struct refresh *r, const char *from)
         AUTO(mem_free_auto) char *oldest = path_join(parent, names[0]);
         IGNORE(io_remove_tree(oldest, &err)); /* only tidiness: the next one tries again */
     }
+    /* The time comes first, so that the first name is the oldest; also after the clock was set
+     * back. */
+    unsigned long long last = n ? strtoull(names[n - 1], NULL, 16) : 0;
+    unsigned long long at = (unsigned long long)wall_us();
+    AUTO(mem_free_auto) char *target =
+        x_printf("%s/%016llx-%s", parent, at > last ? at : last + 1, slash ? slash + 1 : from);
     io_free_names(names, n);
     if (io_rename(from, target, &err) != RC_OK)
         log_event(LOG_WARN, "cache", "cannot move to quarantine what does not verify",

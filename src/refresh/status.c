@@ -63,7 +63,7 @@ static bool is_stale(const struct state *s, int64_t now_us)
     int64_t minutes = state_dataset(s)->tightest_staleness_minutes;
     if (!s->active)
         return false;
-    return now_us - s->active->watermark_us >
+    return snapshot_age_us(s->active, now_us) >
            (minutes ? minutes : STALE_WITHOUT_LIMIT_MINUTES) * INT64_C(60000000);
 }
 
@@ -81,7 +81,7 @@ static void write_snapshot(struct json_writer *w, const char *key, const struct 
     jw_key(w, "watermark");
     jw_time(w, s->watermark_us);
     jw_key(w, "age_seconds");
-    jw_int(w, (now_us - s->watermark_us) / 1000000);
+    jw_int(w, snapshot_age_us(s, now_us) / 1000000);
     jw_key(w, "rows");
     jw_uint(w, s->n_rows);
     jw_key(w, "bytes");
@@ -248,7 +248,7 @@ void refresh_each_gauges(struct refresh *r, void (*f)(void *arg, const struct da
         (void)snprintf(g.dataset, sizeof g.dataset, "%s", s->id);
         if (s->active) {
             (void)snprintf(g.snapshot_id, sizeof g.snapshot_id, "%s", s->active->snapshot_id);
-            g.age_seconds = (double)(now_us - s->active->watermark_us) / 1e6;
+            g.age_seconds = (double)snapshot_age_us(s->active, now_us) / 1e6;
             g.rows = s->active->n_rows;
             g.bytes = s->active->n_bytes;
         }

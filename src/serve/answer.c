@@ -316,7 +316,7 @@ static void put_meta(struct job *j, const struct cache_body *body, struct buf *b
     const struct endpoint *e = j->endpoint->endpoint;
     const struct snapshot *s = j->snapshot;
     int64_t now_us = wall_us();
-    int64_t age_s = (now_us - s->watermark_us) / 1000000;
+    int64_t age_s = snapshot_age_us(s, now_us) / 1000000;
     buf_put_literal(b, ",\"meta\":{\"request_id\":\"");
     buf_put_cstr(b, j->request_id);
     buf_put_literal(b, "\",\"endpoint\":\"");
@@ -337,7 +337,7 @@ static void put_meta(struct job *j, const struct cache_body *body, struct buf *b
     buf_put_literal(b, "\",\"freshness\":{\"watermark\":\"");
     buf_put_cstr(b, s->watermark_text);
     buf_put_literal(b, "\",\"age_seconds\":");
-    buf_put_int64(b, age_s < 0 ? 0 : age_s);
+    buf_put_int64(b, age_s);
     buf_put_literal(b, ",\"max_staleness_minutes\":");
     if (e->max_staleness_minutes)
         buf_put_int64(b, e->max_staleness_minutes);

@@ -4,11 +4,12 @@ import mmap
 import os
 import re
 import struct
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PAGE_BYTES = 4096
 N_HEADER, N_SITE = 8, 5
-SERVER, STEPS, CRASH_AT, ENV_TAKEN = 1, 2, 3, 4
+SERVER, STEPS, CRASH_AT, ENV_TAKEN, WALL_SHIFT = 1, 2, 3, 4, 5
 CALLS, FROM, UNTIL, ERRNO, FAILED = range(5)
 FOR_GOOD = 2**64 - 1
 SHORT = 2**64 - 1
@@ -65,6 +66,14 @@ class Control:
     def crash(self, nth):
         """kill -9 of the server (and the child that made it) right after the nth step from now."""
         self._set(CRASH_AT, self.steps + nth)
+
+    def shift(self, seconds):
+        """The server's wall clock is this much ahead of the machine's (behind: negative)."""
+        self._set(WALL_SHIFT, int(seconds) % 2**64)
+
+    def wall(self):
+        """What the server's wall clock shows now, in seconds."""
+        return time.time() + struct.unpack_from("=q", self.page, 8 * WALL_SHIFT)[0]
 
     def clear(self):
         self._set(CRASH_AT, 0)

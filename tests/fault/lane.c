@@ -6,8 +6,8 @@
  *
  * Layout, all uint64 in the machine's order (control.py has the same):
  *   0 magic   1 server pid   2 durable steps   3 crash at step (0: off)   4 orders were taken from
- * env 8 + 5 * site: calls, first call to fail (0: off), last call to fail, errno (0: the site's
- * own, SHORT as 2^64 - 1), calls failed
+ * env   5 seconds (signed) that the wall clock is ahead   8 + 5 * site: calls, first call to fail
+ * (0: off), last call to fail, errno (0: the site's own, SHORT as 2^64 - 1), calls failed
  */
 #include "lane.h"
 
@@ -30,7 +30,7 @@ struct orders {
     cell calls, from, until, number, failed;
 };
 struct control {
-    cell magic, server, steps, crash_at, env_taken, unused[3];
+    cell magic, server, steps, crash_at, env_taken, wall_shift, unused[2];
     struct orders sites[N_SITES];
 };
 _Static_assert(sizeof(struct control) <= PAGE_BYTES, "the control file is one page");
@@ -218,4 +218,9 @@ void lane_durable_step_on(int fd)
     if (fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
         lane_durable_step();
     errno = saved;
+}
+
+int64_t lane_wall_shift_s(void)
+{
+    return (int64_t)control->wall_shift;
 }

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define SHORT (-1) /* in place of an errno: transfer one byte only */
 
@@ -30,5 +31,7 @@ bool lane_fails_transfer(enum site site, size_t *n);
 void lane_durable_step(void);
 /* The same if @fd is a regular file or directory. */
 void lane_durable_step_on(int fd);
+/* Seconds that the wall clock is ahead of the machine's; negative: behind. */
+int64_t lane_wall_shift_s(void);
 
 #endif

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lane.h"
@@ -266,6 +267,17 @@ int __wrap_pthread_create(pthread_t *ret, const pthread_attr_t *attributes, void
                           void *arg)
 {
     return lane_fails(SITE_thread) ? errno : __real_pthread_create(ret, attributes, run, arg);
+}
+
+/* ---- the wall clock; what measures intervals stays the machine's ---- */
+
+int __real_clock_gettime(clockid_t clock, struct timespec *ret);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *ret)
+{
+    int result = __real_clock_gettime(clock, ret);
+    if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+        ret->tv_sec += lane_wall_shift_s();
+    return result;
 }
 
 /* ---- allocations whose size data, configuration or a client decides ---- */

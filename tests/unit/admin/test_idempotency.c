@@ -3,6 +3,9 @@
 #include "unit.h"
 
 #include "admin/idempotency.h"
+#include "admin/moment.h"
+#include "base/hash.h"
+#include "base/io.h"
 #include "base/thread.h"
 
 struct fixture {
@@ -79,6 +82,66 @@ static void test_over_a_restart(void **state)
     done(&f);
 }
 
+static void write_record_of(struct fixture *f, const struct moment *at)
+{
+    char path[600], hex[SHA256_HEX_BYTES], request[SHA256_HEX_BYTES];
+    uint8_t digest[32];
+    struct buf b;
+    sha256("k", 1, digest);
+    hex_encode(digest, sizeof digest, hex);
+    sha256("r", 1, digest);
+    hex_encode(digest, sizeof digest, request);
+    snprintf(path, sizeof path, "%s/idempotency/%s.json", f->directory, hex);
+    buf_init(&b, 65536);
+    buf_printf(&b,
+               "{\"key\":\"%s\",\"request\":\"%s\",\"status\":200,\"body\":\"x\",\"at_us\":%lld,"
+               "\"boot\":\"%s\",\"since_boot_us\":%lld}",
+               hex, request, (long long)at->wall_us, at->boot, (long long)at->boot_us);
+    CHECK_OK("writes", io_write_checked(path, &b, 0600, &f->err), &f->err);
+    buf_done(&b);
+}
+
+/* A day of 24 hours is kept; hours are what each clock has gone on since the record was made. */
+static void test_what_a_restart_keeps(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *why;
+        bool same_boot;
+        int64_t boot_h, wall_h;
+        bool is_kept;
+    } rows[] = {
+        {"one boot, young", true, 1, 1, true},
+        {"one boot, old", true, 25, 25, false},
+        {"one boot, young, the clock set ahead", true, 1, 9000, true},
+        {"one boot, old, the clock set back", true, 25, -9000, false},
+        {"another boot, young", false, 0, 23, true},
+        {"another boot, old", false, 0, 25, false},
+        {"another boot, from the future", false, 0, -9000, true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct fixture f = fixture();
+        idempotency_free(f.store);
+        struct moment at = moment_now();
+        if (!rows[i].same_boot)
+            at.boot[0] = at.boot[0] == 'a' ? 'b' : 'a';
+        at.boot_us -= rows[i].boot_h * INT64_C(3600000000);
+        at.wall_us -= rows[i].wall_h * INT64_C(3600000000);
+        write_record_of(&f, &at);
+        open_store(&f, 24);
+        CHECK_INT(rows[i].why, ask(&f, "k", "r", "x"),
+                  rows[i].is_kept ? IDEMPOTENCY_STORED : IDEMPOTENCY_FRESH);
+        /* One from the future counts from this start on, also for the next one. */
+        idempotency_free(f.store);
+        open_store(&f, rows[i].wall_h < 0 && !rows[i].same_boot ? 0 : 24);
+        CHECK_INT(rows[i].why, ask(&f, "k", "r", "x"),
+                  rows[i].is_kept && (rows[i].wall_h >= 0 || rows[i].same_boot)
+                      ? IDEMPOTENCY_STORED
+                      : IDEMPOTENCY_FRESH);
+        done(&f);
+    }
+}
+
 static size_t n_files(const struct fixture *f)
 {
     char path[600], **names = NULL;
@@ -145,6 +208,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_key),
         cmocka_unit_test(test_over_a_restart),
+        cmocka_unit_test(test_what_a_restart_keeps),
         cmocka_unit_test(test_the_cap),
         cmocka_unit_test(test_waiting_for_the_one_in_flight),
     };

@@ -217,9 +217,10 @@ static void test_cache_near_the_end(void **state)
     s.rc = RC_UNAVAILABLE;
     get(&c, "the old one does while it lasts", NULL, RC_OK, "t2");
     s = (struct source){.n_fetches = 8, .lasts_us = -1};
-    get(&c, "already over", NULL, RC_OK, "t9");
+    get(&c, "over as it comes, says our clock", NULL, RC_OK, "t9");
+    get(&c, "a clock is wrong: not fetched again at once", NULL, RC_OK, "t9");
     s.rc = RC_DENIED;
-    get(&c, "over, and none to be had", NULL, RC_DENIED, "");
+    get(&c, "refused, and none to be had", "t9", RC_DENIED, "");
     credential_cache_done(&c);
 }
 

@@ -9,6 +9,7 @@ static void test_retry_after(void **state)
     static const struct {
         const char *why, *value;
         int64_t now_s, ms;
+        const char *date;
     } rows[] = {
         {"seconds", "7", 0, 7000},
         {"zero is at once", "0", 0, 0},
@@ -24,9 +25,15 @@ static void test_retry_after(void **state)
         {"a date ahead", "Thu, 01 Jan 1970 00:00:12 GMT", 2, 10000},
         {"a date gone by", "Thu, 01 Jan 1970 00:00:12 GMT", 20, 0},
         {"a date far ahead is cut", "Thu, 01 Jan 2026 00:00:12 GMT", 0, 30000},
+        {"by the server's clock, ours is a year ahead", "Thu, 01 Jan 1970 00:00:12 GMT", 31536000,
+         7000, "Thu, 01 Jan 1970 00:00:05 GMT"},
+        {"by ours, the server's says nothing", "Thu, 01 Jan 1970 00:00:12 GMT", 2, 10000, "today"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-        CHECK_INT(rows[i].why, retry_after_ms(str_from(rows[i].value), rows[i].now_s * 1000000),
+        CHECK_INT(rows[i].why,
+                  retry_after_ms(str_from(rows[i].value),
+                                 str_from(rows[i].date ? rows[i].date : ""),
+                                 rows[i].now_s * 1000000),
                   rows[i].ms);
 }
 
