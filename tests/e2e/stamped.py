@@ -100,18 +100,19 @@ class Stamped:
 class Load:
     """The load client beside a server. `report` is there once it has ended."""
 
-    def __init__(self, server, project, connections=24, rate=0, requests=0, rows=0):
+    def __init__(self, server, project, connections=24, rate=0, requests=0, rows=0, query=""):
         """rows: of each answer; 0: all that the tenant has."""
         rows = rows or project.rows * (len(TENANTS) if project.public else 1)
-        arguments = [LOAD, "--port", str(server.api_port), "--path", "/v1/endpoints/kv", "--rows", str(rows),
+        arguments = [LOAD, "--port", str(server.api_port), "--path", "/v1/endpoints/kv" + query, "--rows", str(rows),
                      "--connections", str(connections), "--rate", str(rate), "--requests", str(requests)]
         for tenant in () if project.public else TENANTS:
             arguments += ["--as", f"{token(tenant)}:{tenant}"]
         self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.report = None
 
-    def phase(self, number):
-        self.process.stdin.write(f"phase {number}\n")
+    def phase(self, number, rate=None):
+        """Latencies go to this histogram from now on; a rate replaces the one that was (0: as fast as answers come)."""
+        self.process.stdin.write(f"phase {number}\n" if rate is None else f"phase {number} {rate}\n")
         self.process.stdin.flush()
 
     def end(self):

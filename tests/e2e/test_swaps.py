@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """R-07 and R-08, P tier: swaps, rollbacks, reloads and cutovers under a load that checks every row."""
+import json
 import os
+import socketserver
+import subprocess
+import threading
 
 import pytest
 from conftest import wait_for
-from stamped import Load, Stamped, check_report, walks_along
+from stamped import LOAD, Load, Stamped, check_report, walks_along
 
 REQUESTS, SWAPS = 200_000, 50
 RELOADS = 100
@@ -12,6 +16,54 @@ RELOADS = 100
 
 def test_the_walk_check_itself():
     assert walks_along([1, 3, 2], [1, 2, 3, 2]) and not walks_along([1, 3, 1], [1, 2, 3, 2])
+
+
+def rows_of(stamp=1, n=3, **over):
+    return [{"tenant": "acme", "account": "globex", "id": i, "stamp": stamp, **over} for i in range(n)]
+
+
+def answer_of(rows, snapshot="g1-c0", status="200 OK"):
+    body = json.dumps({"data": rows, "meta": {"snapshot_id": snapshot, "row_count": len(rows)}}, separators=(",", ":"))
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+@pytest.mark.parametrize("why,second,complaint", [
+    ("the same", answer_of(rows_of()), None),
+    ("a swap", answer_of(rows_of(2), "g2-c0"), None),
+    ("newer rows under the old name", answer_of(rows_of(2)), "another snapshot"),
+    ("the old rows under a new name", answer_of(rows_of(), "g2-c0"), "another snapshot"),
+    ("one newer row", answer_of(rows_of(n=2) + rows_of(2, n=1)), "another snapshot"),
+    ("a stamp that begins alike", answer_of(rows_of(11)), "another snapshot"),
+    ("a row too few", answer_of(rows_of(n=2)), "number of rows"),
+    ("a column of the next contract", answer_of(rows_of(extra=7)), "another contract"),
+    ("the old rows under the next contract", answer_of(rows_of(), "g1-c1"), "another contract"),
+    ("somebody else's rows", answer_of(rows_of(tenant="globex", account="acme")), "another tenant"),
+    ("the old tenant column", answer_of(rows_of(), "g1-c2"), "another tenant"),
+    ("no snapshot", answer_of([], "none"), "snapshot id"),
+    ("an error", answer_of(rows_of(), status="503 Service Unavailable"), "status"),
+    ("a 304 to no condition", b"HTTP/1.1 304 Not Modified\r\n\r\n", "status"),
+    ("half an answer", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "lost"),
+], ids=lambda x: x if isinstance(x, str) else "")
+def test_the_load_client_itself(why, second, complaint):
+    """What it says of a second answer, after a first one that is as it should be."""
+    answers = [answer_of(rows_of()), second]
+
+    class Fake(socketserver.StreamRequestHandler):
+        def handle(self):
+            while answers:
+                while self.rfile.readline().strip():
+                    pass
+                self.wfile.write(answers.pop(0))
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Fake) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        with subprocess.Popen([LOAD, "--port", str(server.server_address[1]), "--path", "/", "--rows", "3", "--connections", "1",
+                               "--requests", "2", "--as", "t:acme"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+            report = json.loads(client.stdout.read())
+        thread.join()
+    assert client.returncode == bool(report["bad"]) == (complaint is not None), (why, report)
+    assert complaint is None or complaint in report["complaints"][0], (why, report)
 
 
 @pytest.mark.parametrize("public", [False, True], ids=["keyed", "public"])

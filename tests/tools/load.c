@@ -11,11 +11,15 @@
  *   load --port N --path /v1/endpoints/kv [--as TOKEN:TENANT]... [--rows N] [--connections N]
  *        [--rate N] [--requests N]
  *
+ * With a rate, a request's latency counts from when it was due, whether or not a connection was
+ * free then: what a stall delays is not left out. Without one, each connection asks as soon as it
+ * has its answer.
+ *
  * It ends after --requests, or when standard input ends. A line "phase N" there says which
- * histogram latencies go to (0 to 3). One JSON object is printed at the end. `walks` has, for each
- * connection, the stamps it saw, repeats left out: the test knows the order of publication and
- * walks along it. A conditional request is sent now and then, also with an ETag of long ago; a 304
- * counts as its stamp.
+ * histogram latencies go to (0 to 3), "phase N R" changes the rate too (0: none). One JSON object
+ * is printed at the end. `walks` has, for each connection, the stamps it saw, repeats left out: the
+ * test knows the order of publication and walks along it. A conditional request is sent now and
+ * then, also with an ETag of long ago; a 304 counts as its stamp.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -37,8 +41,9 @@
 #define LIMIT_ANSWER_BYTES (1u << 20)
 #define LIMIT_COMPLAINTS 10
 #define N_PHASES 4
-#define N_SLOTS 4000 /* of 50 µs: 200 ms, the last one holds the rest */
-#define SLOT_US 50
+#define SLOTS_AN_OCTAVE 32 /* a slot is at most 1/32 of its value wide */
+#define N_SLOTS (21 * SLOTS_AN_OCTAVE)
+#define ORDERS_EVERY_US 1000
 #define N_ETAGS 8
 
 struct walk {
@@ -58,6 +63,15 @@ struct connection {
     long etag_stamps[N_ETAGS];
     int asked_with; /* index in etags of this request's If-None-Match; -1: none */
     size_t walk;    /* index in walks */
+    int identity;
+};
+
+/* The rows of an answer that was checked. Another answer to the same caller from the same snapshot
+ * and contract with the same bytes is as good. */
+struct checked {
+    char *bytes;
+    size_t n;
+    long stamp, contract;
 };
 
 static struct {
@@ -72,10 +86,15 @@ static struct {
 static struct connection connections[LIMIT_CONNECTIONS];
 static struct walk *walks;
 static size_t n_walks;
+static struct checked checked[LIMIT_IDENTITIES];
 static unsigned long n_answered, n_not_modified, n_reconnects, n_bad, histogram[N_PHASES][N_SLOTS];
 static int64_t slowest_us[N_PHASES];
 static char complaints[LIMIT_COMPLAINTS][400];
 static int phase, poller;
+static struct {
+    int64_t from_us;
+    unsigned long n_sent;
+} paced; /* since the rate is what it is */
 
 /* ---- complaints ---- */
 
@@ -127,7 +146,7 @@ static void reconnect(struct connection *c)
     connect_one(c);
 }
 
-static void send_one(struct connection *c)
+static void send_one(struct connection *c, int64_t due_us)
 {
     char head[1024], condition[120] = "", credentials[200] = "";
     c->asked_with = -1;
@@ -142,7 +161,7 @@ static void send_one(struct connection *c)
         (void)snprintf(credentials, sizeof credentials, "Authorization: Bearer %s\r\n", c->token);
     int n = snprintf(head, sizeof head, "GET %s HTTP/1.1\r\nHost: load\r\n%s%s\r\n", options.path,
                      credentials, condition);
-    c->sent_us = monotonic_us();
+    c->sent_us = due_us;
     c->is_busy = true;
     c->n_sent++;
     if (send(c->fd, head, (size_t)n, MSG_NOSIGNAL) != n)
@@ -178,16 +197,11 @@ static long count(const char *p, size_t n, const char *key, const char *want, bo
     return found;
 }
 
-static void check_body(struct connection *c, const char *p, size_t n, const char *etag)
+/* The rows of an answer, every one. */
+static void check_rows(struct connection *c, const char *p, size_t n, long stamp, long contract)
 {
-    long stamp, contract;
     char want[100];
     bool all = true;
-    const char *id = memmem(p, n, "\"snapshot_id\":\"g", 16);
-    if (!id || sscanf(id + 16, "%ld-c%ld", &stamp, &contract) != 2) {
-        complain("no snapshot id", p, n);
-        return;
-    }
     (void)snprintf(want, sizeof want, "%ld", stamp);
     char next = 0;
     long rows = count(p, n, "\"stamp\":", want, &all);
@@ -201,10 +215,35 @@ static void check_body(struct connection *c, const char *p, size_t n, const char
     if (count(p, n, "\"extra\":", "", &all) != (contract % 2 ? rows : 0))
         complain("a column of another contract", p, n);
     if (c->tenant) {
+        all = true;
         (void)snprintf(want, sizeof want, "\"%s\"", c->tenant);
         if (count(p, n, contract % 4 < 2 ? "\"tenant\":" : "\"account\":", want, &all) != rows ||
             !all)
             complain("a row of another tenant", p, n);
+    }
+}
+
+static void check_body(struct connection *c, const char *p, size_t n, const char *etag)
+{
+    static const char then[] = "],\"meta\":{";
+    struct checked *k = &checked[c->identity];
+    bool is_same = k->n && k->n + sizeof then < n && memcmp(p, k->bytes, k->n) == 0 &&
+                   memcmp(p + k->n, then, sizeof then - 1) == 0;
+    const char *meta = is_same ? p + k->n : memmem(p, n, then, sizeof then - 1);
+    const char *id = meta ? memmem(meta, n - (size_t)(meta - p), "\"snapshot_id\":\"g", 16) : NULL;
+    long stamp, contract;
+    if (!id || sscanf(id + 16, "%ld-c%ld", &stamp, &contract) != 2) {
+        complain("no snapshot id", p, n);
+        return;
+    }
+    if (!is_same || stamp != k->stamp || contract != k->contract) {
+        unsigned long before = n_bad;
+        size_t n_rows = (size_t)(meta - p);
+        check_rows(c, p, n_rows, stamp, contract);
+        if (n_bad == before) {
+            *k = (struct checked){x_realloc(k->bytes, n_rows), n_rows, stamp, contract};
+            memcpy(k->bytes, p, n_rows);
+        }
     }
     saw(c, stamp);
     if (*etag && strcmp(etag, c->etags[0]) != 0) {
@@ -226,6 +265,22 @@ static void header(const char *p, size_t n_head, const char *name, char *ret, si
     (void)snprintf(ret, room, "%.*s", (int)n, at);
 }
 
+static size_t slot_of(int64_t us)
+{
+    if (us < SLOTS_AN_OCTAVE)
+        return us < 0 ? 0 : (size_t)us;
+    int shift = 63 - __builtin_clzll((unsigned long long)us) - 5;
+    size_t slot = (size_t)shift * SLOTS_AN_OCTAVE + (size_t)(us >> shift);
+    return slot < N_SLOTS ? slot : N_SLOTS - 1;
+}
+
+/* The largest latency of a slot. */
+static double slot_ms(size_t slot)
+{
+    size_t shift = slot < SLOTS_AN_OCTAVE ? 0 : slot / SLOTS_AN_OCTAVE - 1;
+    return (double)(((slot - shift * SLOTS_AN_OCTAVE + 1) << shift) - 1) / 1000.0;
+}
+
 /* False: more is to come. */
 static bool take_answer(struct connection *c)
 {
@@ -242,7 +297,7 @@ static bool take_answer(struct connection *c)
     if (c->n_in < n_head + n_body)
         return false;
     int64_t us = monotonic_us() - c->sent_us;
-    histogram[phase][us / SLOT_US < N_SLOTS ? us / SLOT_US : N_SLOTS - 1]++;
+    histogram[phase][slot_of(us)]++;
     slowest_us[phase] = us > slowest_us[phase] ? us : slowest_us[phase];
     n_answered++;
     c->is_busy = false;
@@ -278,7 +333,7 @@ static void on_readable(struct connection *c)
 /* ---- the loop ---- */
 
 /* False: standard input has ended. */
-static bool read_orders(void)
+static bool read_orders(int64_t now_us)
 {
     char line[64];
     struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
@@ -288,45 +343,81 @@ static bool read_orders(void)
             return false;
         line[n] = 0;
         const char *last = strrchr(line, 'p');
-        if (last && strncmp(last, "phase ", 6) == 0)
-            phase = (int)strtol(last + 6, NULL, 10) & (N_PHASES - 1);
+        long number = 0, rate = options.rate;
+        if (!last || sscanf(last, "phase %ld %ld", &number, &rate) < 1)
+            continue;
+        phase = (int)number & (N_PHASES - 1);
+        if (rate != options.rate) {
+            options.rate = rate;
+            paced.from_us = now_us;
+            paced.n_sent = 0;
+        }
     }
     return true;
+}
+
+static int64_t due_us(int64_t now_us)
+{
+    return options.rate ? paced.from_us + (int64_t)paced.n_sent * 1000000 / options.rate : now_us;
+}
+
+/* Sends what is due as far as connections are free; how long until the next one is due. */
+static int64_t send_due(unsigned long *n_sent, int64_t now_us)
+{
+    static int next;
+    next++;
+    for (long i = 0; i < options.n_connections; i++) {
+        struct connection *c = &connections[(next + i) % options.n_connections];
+        int64_t due = due_us(now_us);
+        if (due > now_us)
+            return due - now_us;
+        if (options.requests && *n_sent == options.requests)
+            break;
+        if (!c->is_busy) {
+            send_one(c, due);
+            ++*n_sent;
+            paced.n_sent++;
+        }
+    }
+    return ORDERS_EVERY_US;
+}
+
+static bool give_up_late(int64_t now_us)
+{
+    bool is_busy = false;
+    for (long i = 0; i < options.n_connections; i++) {
+        if (connections[i].is_busy && now_us - connections[i].sent_us > 20000000) {
+            complain("no answer in 20 s", "", 0);
+            reconnect(&connections[i]);
+        }
+        is_busy |= connections[i].is_busy;
+    }
+    return is_busy;
 }
 
 static void run(void)
 {
     struct epoll_event events[64];
-    int64_t started_us = monotonic_us();
     unsigned long n_sent = 0;
-    int next = 0;
     bool goes_on = true, is_busy = true;
+    int64_t looked_us = 0;
+    paced.from_us = monotonic_us();
     while (goes_on || is_busy) {
-        int64_t now_us = monotonic_us();
-        unsigned long due =
-            options.rate ? (unsigned long)((now_us - started_us) * options.rate / 1000000) + 1
-                         : UINT32_MAX;
-        goes_on = goes_on && read_orders() && (!options.requests || n_sent < options.requests);
-        is_busy = false;
-        for (long i = 0; i < options.n_connections; i++) {
-            struct connection *c = &connections[(next + i) % options.n_connections];
-            if (goes_on && !c->is_busy && n_sent < due &&
-                (!options.requests || n_sent < options.requests)) {
-                send_one(c);
-                n_sent++;
-            }
-            is_busy |= c->is_busy;
+        int64_t now_us = monotonic_us(), wait_us = ORDERS_EVERY_US;
+        if (now_us - looked_us >= ORDERS_EVERY_US) {
+            looked_us = now_us;
+            goes_on = goes_on && read_orders(now_us);
+            is_busy = give_up_late(now_us);
         }
-        next++;
-        int n = epoll_wait(poller, events, 64, 1);
+        goes_on = goes_on && (!options.requests || n_sent < options.requests);
+        if (goes_on)
+            wait_us = send_due(&n_sent, now_us);
+        if (wait_us > ORDERS_EVERY_US)
+            wait_us = ORDERS_EVERY_US;
+        struct timespec timeout = {.tv_nsec = wait_us * 1000};
+        int n = epoll_pwait2(poller, events, 64, &timeout, NULL);
         for (int i = 0; i < n; i++)
             on_readable(events[i].data.ptr);
-        for (long i = 0; i < options.n_connections; i++)
-            if (connections[i].is_busy && now_us - connections[i].sent_us > 20000000) {
-                complain("no answer in 20 s", "", 0);
-                connections[i].is_busy = false;
-                reconnect(&connections[i]);
-            }
     }
 }
 
@@ -338,7 +429,7 @@ static double percentile(int which, double share)
     for (int i = 0; i < N_SLOTS; i++) {
         before += histogram[which][i];
         if (all && (double)before >= share * (double)all)
-            return (i + 1) * SLOT_US / 1000.0;
+            return slot_ms((size_t)i);
     }
     return 0;
 }
@@ -355,7 +446,7 @@ static void report(double seconds)
         unsigned long n = 0;
         for (int k = 0; k < N_SLOTS; k++)
             n += histogram[i][k];
-        printf("%s{\"n\":%lu,\"p50_ms\":%.2f,\"p99_ms\":%.2f,\"max_ms\":%.2f}", i ? "," : "", n,
+        printf("%s{\"n\":%lu,\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"max_ms\":%.3f}", i ? "," : "", n,
                percentile(i, 0.5), percentile(i, 0.99), (double)slowest_us[i] / 1000.0);
     }
     printf("],\"walks\":[");
@@ -413,8 +504,9 @@ int main(int argc, char **argv)
     for (int i = 0; i < options.n_connections; i++) {
         struct connection *c = &connections[i];
         c->in = x_alloc(LIMIT_ANSWER_BYTES);
-        c->token = options.n_identities ? options.tokens[i % options.n_identities] : NULL;
-        c->tenant = options.n_identities ? options.tenants[i % options.n_identities] : NULL;
+        c->identity = options.n_identities ? i % options.n_identities : 0;
+        c->token = options.tokens[c->identity];
+        c->tenant = options.tenants[c->identity];
         connect_one(c);
     }
     int64_t started_us = monotonic_us();
