@@ -233,7 +233,7 @@ void page_diagnostics(struct admin *a, struct buf *b)
     jw_key(&w, "release");
     jw_cstr(&w, a->options.release);
     jw_key(&w, "config_version");
-    jw_cstr(&w, config_version);
+    jw_cstr(&w, *config_version ? config_version : NULL);
     jw_key(&w, "object_store_mode");
     jw_cstr(&w, mode);
     jw_key(&w, "duckdb_status");

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Start: project, loops, live, cache, pool, serve, refresh (warm start publishes the first
- * view), then the ports. Stop: drain, close the API port, stop refresh, close the rest, in reverse.
- * Signals arrive on the main thread by sigwaitinfo; every other thread has them blocked.
+ * Start: loops, live, cache, pool, serve, refresh, the ports, then the project, whose warm start
+ * publishes the first view. A project on this disk is read before all that, so that nothing is
+ * opened for one that does not hold; one in a bucket is fetched on a thread of its own, while the
+ * ports say what is waited for. Stop: drain, close the API port, stop refresh, close the rest, in
+ * reverse. Signals arrive on the main thread by sigwaitinfo; every other thread has them blocked.
  */
 #include "daemon/daemon.h"
 
@@ -44,6 +46,8 @@ struct daemon {
     struct objectstore *store;
     struct config_source *config;
     struct config_news news; /* until refresh takes it */
+    pthread_t boot_thread;
+    bool has_boot_thread;
     struct refresh *refresh;
     struct admin *admin;
     struct http_server *api, *admin_server;
@@ -95,15 +99,10 @@ static void raise_descriptor_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit); /* without it fewer connections fit */
 }
 
-/* Before signals are blocked, so that a bucket that does not answer can be interrupted. */
 static enum rc load_project(struct daemon *d, struct err *err)
 {
     struct errlist findings = ERRLIST_INIT;
-    enum rc rc = objectstore_new(d->options->is_trial, &d->store, err);
-    if (rc != RC_OK)
-        return rc;
-    d->config = config_source_new(d->settings->config, d->settings->cache_dir, d->store);
-    rc = config_source_boot(d->config, &findings, &d->news, err);
+    enum rc rc = config_source_boot(d->config, &findings, &d->news, err);
     for (size_t i = 0; i < findings.n_items; i++) {
         const struct finding *f = &findings.items[i];
         log_event(f->severity == FINDING_ERROR ? LOG_ERROR : LOG_WARN, "project", f->message,
@@ -204,7 +203,7 @@ static enum rc make_refresh(struct daemon *d, struct err *err)
         .cache_dir = s->cache_dir,
         .idempotency_ttl_hours = s->idempotency_ttl_hours,
     };
-    enum rc rc = refresh_new(&options, &d->news, &d->refresh, err);
+    enum rc rc = refresh_new(&options, &d->refresh, err);
     if (rc != RC_OK)
         return rc;
     admin.refresh = d->refresh;
@@ -239,6 +238,34 @@ static enum rc open_port(struct daemon *d, bool is_admin, struct http_server **r
     return rc;
 }
 
+static void serve_project(struct daemon *d)
+{
+    refresh_start(d->refresh, &d->news);
+    if (d->options->on_ready)
+        d->options->on_ready(d->options->arg, http_server_port(d->api),
+                             http_server_port(d->admin_server));
+}
+
+static void tell_failure(const struct err *err)
+{
+    log_event(LOG_ERROR, "start", err->message, LF_STR("code", err->code));
+    fprintf(stderr, "offloader: %s\n", err->message);
+}
+
+static void *boot_main(void *arg)
+{
+    struct daemon *d = arg;
+    struct err err = ERR_INIT;
+    enum rc rc = load_project(d, &err);
+    if (rc == RC_OK) {
+        serve_project(d);
+    } else if (!atomic_load(&d->draining)) {
+        tell_failure(&err);
+        _exit(1); /* threads run: nothing here needs saving */
+    }
+    return NULL;
+}
+
 static enum rc start(struct daemon *d, struct err *err)
 {
     enum rc rc = make_loops(d, err);
@@ -254,15 +281,17 @@ static enum rc start(struct daemon *d, struct err *err)
         rc = open_port(d, true, &d->admin_server, err);
     if (rc != RC_OK)
         return rc;
-    refresh_start(d->refresh);
+    bool is_bucket = config_source_is_bucket(d->config);
+    if (!is_bucket)
+        serve_project(d);
     events_add(EVENT_BOOT, NULL, NULL, 0, "offloader %s serves on %s:%d, admin on %s:%d",
                OFFLOADER_VERSION, d->settings->bind, http_server_port(d->api),
                d->settings->admin_bind, http_server_port(d->admin_server));
     supervisor_tell("READY=1");
-    if (d->options->on_ready)
-        d->options->on_ready(d->options->arg, http_server_port(d->api),
-                             http_server_port(d->admin_server));
-    return RC_OK;
+    if (is_bucket)
+        rc = thread_start(&d->boot_thread, "boot", boot_main, d, err);
+    d->has_boot_thread = is_bucket && rc == RC_OK;
+    return rc;
 }
 
 /* ---- signals and drain ---- */
@@ -322,6 +351,7 @@ static void drain(struct daemon *d)
     int64_t deadline_us = monotonic_us() + d->settings->drain_seconds * 1000000;
     int64_t least_us = monotonic_us() + (d->settings->drain_seconds > 0 ? DRAIN_GRACE_US : 0);
     atomic_store(&d->draining, true);
+    config_source_cancel_boot(d->config);
     supervisor_tell("STOPPING=1");
     events_add(EVENT_DRAIN, NULL, NULL, 0, "draining for at most %lld s",
                (long long)d->settings->drain_seconds);
@@ -363,6 +393,8 @@ static void obey_second_signal(void)
 static void stop(struct daemon *d)
 {
     obey_second_signal();
+    if (d->has_boot_thread)
+        thread_join(d->boot_thread);
     refresh_stop(d->refresh);
     admin_stop(d->admin);
     http_server_free(d->admin_server);
@@ -385,12 +417,6 @@ static void stop(struct daemon *d)
     mem_free(d->remote_directory);
 }
 
-static void tell_failure(const struct err *err)
-{
-    log_event(LOG_ERROR, "start", err->message, LF_STR("code", err->code));
-    fprintf(stderr, "offloader: %s\n", err->message);
-}
-
 int daemon_run(const struct daemon_options *options)
 {
     static struct daemon d;
@@ -407,9 +433,14 @@ int daemon_run(const struct daemon_options *options)
     raise_descriptor_limit();
     store_install_bus_handler();
     (void)signal(SIGPIPE, SIG_IGN);
-    enum rc rc = load_project(&d, &err);
+    enum rc rc = objectstore_new(options->is_trial, &d.store, &err);
+    if (rc == RC_OK)
+        d.config = config_source_new(d.settings->config, d.settings->cache_dir, d.store);
+    if (rc == RC_OK && !config_source_is_bucket(d.config))
+        rc = load_project(&d, &err);
     if (rc != RC_OK) {
         tell_failure(&err);
+        config_source_free(d.config);
         objectstore_free(d.store);
         return 1;
     }

@@ -26,6 +26,7 @@
 #define LIMIT_RESTARTS 3
 #define BOOT_TRIES 3
 #define BOOT_PAUSE_MS 500
+#define BOOT_NAP_MS 50
 #define BOOT_PATIENCE_US INT64_C(10000000) /* with a kept copy at hand */
 
 struct config_source {
@@ -34,6 +35,8 @@ struct config_source {
     struct objectstore *store;
     bool is_bucket;
     _Atomic bool serves_copy;
+    _Atomic bool gave_up, is_cancelled; /* the first look: out of patience; not wanted any more */
+    _Atomic(const char *) trouble;      /* literal */
 
     uint8_t seen[32]; /* listing or walk of what is applied */
     bool has_seen;
@@ -469,13 +472,13 @@ static bool is_transient(enum rc rc)
     return rc == RC_UNAVAILABLE || rc == RC_TIMEOUT || rc == RC_CORRUPT || rc == RC_CONFLICT;
 }
 
-static void pause_before(int try)
+static void pause_before(const struct config_source *c, int try)
 {
     uint32_t dice;
     random_bytes(&dice, sizeof dice);
     int64_t ms = ((int64_t)BOOT_PAUSE_MS << try) * (int64_t)(768 + dice % 512) / 1024;
-    struct timespec wait = {ms / 1000, ms % 1000 * 1000000};
-    (void)nanosleep(&wait, NULL); /* a signal shortens it */
+    for (; ms > 0 && !atomic_load(&c->gave_up); ms -= BOOT_NAP_MS)
+        (void)nanosleep(&(struct timespec){0, BOOT_NAP_MS * 1000000}, NULL);
 }
 
 /* What was applied last, from this disk. The bucket's listing is not asked: it is away. */
@@ -516,20 +519,33 @@ static enum rc try_bucket(struct config_source *c, struct errlist *findings,
 {
     struct patience patience;
     enum rc rc = RC_UNAVAILABLE;
-    patience_begin(&patience, c->has_seen ? BOOT_PATIENCE_US : INT64_MAX / 2);
+    patience_begin(&patience, c->has_seen ? BOOT_PATIENCE_US : INT64_MAX / 2, &c->gave_up);
     for (int try = 0; try < BOOT_TRIES; try++) {
         if (try > 0)
-            pause_before(try - 1);
-        rc = config_source_look(c, false, &patience.is_over, findings, ret, err);
-        if (rc == RC_CANCELLED)
+            pause_before(c, try - 1);
+        rc = config_source_look(c, false, &c->gave_up, findings, ret, err);
+        if (rc == RC_CANCELLED && !atomic_load(&c->is_cancelled))
             rc = err_set(err, RC_UNAVAILABLE, "the bucket does not answer in time");
-        if (!is_transient(rc) || atomic_load(&patience.is_over))
+        if (!is_transient(rc) || atomic_load(&c->gave_up))
             break;
+        atomic_store(&c->trouble, config_error_class(rc, err));
         log_event(LOG_WARN, "config", "the project's bucket cannot be read", LF_INT("try", try + 1),
                   LF_STR("error", err->message));
     }
     patience_end(&patience);
+    atomic_store(&c->trouble, NULL);
     return rc;
+}
+
+void config_source_cancel_boot(struct config_source *c)
+{
+    atomic_store(&c->is_cancelled, true);
+    atomic_store(&c->gave_up, true);
+}
+
+const char *config_source_boot_trouble(const struct config_source *c)
+{
+    return atomic_load(&c->trouble);
 }
 
 static enum rc boot_from_bucket(struct config_source *c, struct errlist *findings,

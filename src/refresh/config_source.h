@@ -5,7 +5,8 @@
  * bucket). The last revision that was applied is kept, and serves when the bucket is away at boot.
  *
  * Threads: any, but one at a time, from a look to what is made of it (config_source_applied);
- * config_source_serves_copy() at any time. Looks block on the network.
+ * config_source_serves_copy(), _boot_trouble() and _cancel_boot() at any time. Looks block on the
+ * network.
  */
 #ifndef OFFLOADER_REFRESH_CONFIG_SOURCE_H
 #define OFFLOADER_REFRESH_CONFIG_SOURCE_H
@@ -32,9 +33,13 @@ struct config_news {
 };
 
 /* The first look, with tries for transient trouble. Findings are the project's. RC_INVALID: it, or
- * its listing, breaks a rule. @err names the place; config_error_class() does not. */
+ * its listing, breaks a rule. RC_CANCELLED: by config_source_cancel_boot(). @err names the place;
+ * config_error_class() does not. */
 MUST_CHECK enum rc config_source_boot(struct config_source *c, struct errlist *findings,
                                       struct config_news *ret, struct err *err);
+void config_source_cancel_boot(struct config_source *c);
+/* The error class of the first look's last try, while it goes on; NULL: none. Literal. */
+const char *config_source_boot_trouble(const struct config_source *c);
 /*
  * What is there now. @is_tick: a look by the clock, which reads nothing when nothing moved since
  * the last look, also when that was refused (the same error comes back).

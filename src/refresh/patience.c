@@ -11,15 +11,15 @@ static void *wait(void *arg)
     while (!p->has_ended && monotonic_us() < p->until_us)
         (void)cond_wait_until(&p->changed, &p->lock, p->until_us); /* the loop looks again */
     if (!p->has_ended)
-        atomic_store(&p->is_over, true);
+        atomic_store(p->is_over, true);
     mutex_unlock(&p->lock);
     return NULL;
 }
 
-void patience_begin(struct patience *p, int64_t us)
+void patience_begin(struct patience *p, int64_t us, _Atomic bool *is_over)
 {
     struct err err = ERR_INIT;
-    *p = (struct patience){.until_us = monotonic_us() + us};
+    *p = (struct patience){.is_over = is_over, .until_us = monotonic_us() + us};
     mutex_init(&p->lock);
     cond_init(&p->changed);
     p->has_thread = thread_start(&p->thread, "patience", wait, p, &err) == RC_OK;

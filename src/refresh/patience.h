@@ -7,16 +7,16 @@
 
 #include "base/thread.h"
 
-struct patience { /* in place: patience_begin, patience_end */
-    _Atomic bool is_over;
+struct patience {          /* in place: patience_begin, patience_end */
+    _Atomic bool *is_over; /* borrowed */
     bool has_thread, has_ended;
     int64_t until_us; /* monotonic */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
 };
-/* Without a thread to be had it never ends: slower, not wrong. */
-void patience_begin(struct patience *p, int64_t us);
+/* Sets @is_over after @us. Without a thread to be had it never does: slower, not wrong. */
+void patience_begin(struct patience *p, int64_t us, _Atomic bool *is_over);
 void patience_end(struct patience *p);
 
 #endif

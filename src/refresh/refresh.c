@@ -174,6 +174,8 @@ enum rc refresh_rollback(struct refresh *r, struct str id, char *ret_snapshot_id
 bool refresh_has_dataset(struct refresh *r, struct str id)
 {
     LOCKED(&r->lock);
+    if (!r->project)
+        return true; /* nobody knows yet; what is asked of it says that it is starting */
     if (!r->is_started)
         return project_dataset(r->project->project, id) != NULL;
     return state_find(r, id) != NULL;
@@ -243,22 +245,15 @@ void refresh_report_broken(struct refresh *r, const char *dataset_id, uint64_t g
 
 /* ---- life ---- */
 
-enum rc refresh_new(const struct refresh_options *options, struct config_news *news,
-                    struct refresh **ret, struct err *err)
+enum rc refresh_new(const struct refresh_options *options, struct refresh **ret, struct err *err)
 {
-    struct project *taken = TAKE(news->project);
     struct refresh *r = x_alloc0(sizeof *r);
     r->options = *options;
     r->lock_fd = -1;
     r->sync_result = "init";
-    memcpy(r->revision, news->revision, sizeof r->revision);
-    r->copy_because = news->copy_because;
     mutex_init(&r->lock);
     mutex_init(&r->reload_lock);
     cond_init(&r->changed);
-    r->project = project_ref_new(taken);
-    if (taken->auth_required)
-        r->last_keys = project_ref_get(r->project);
     enum rc rc = cache_prepare(options->cache_dir, &r->lock_fd, err);
     if (rc == RC_OK)
         rc = janitor_new(r, &r->janitor, err);
@@ -270,15 +265,27 @@ enum rc refresh_new(const struct refresh_options *options, struct config_news *n
     return RC_OK;
 }
 
+static void take_project(struct refresh *r, struct config_news *news)
+{
+    struct project *taken = TAKE(news->project);
+    LOCKED(&r->lock);
+    r->project = project_ref_new(taken);
+    if (taken->auth_required)
+        r->last_keys = project_ref_get(r->project);
+    memcpy(r->revision, news->revision, sizeof r->revision);
+    r->copy_because = news->copy_because;
+}
+
 /*
  * The ports are open already. Opening what the cache has may take a while, so it is done without
  * the lock; nobody looks at a state before is_started.
  */
-void refresh_start(struct refresh *r)
+void refresh_start(struct refresh *r, struct config_news *news)
 {
     struct err err = ERR_INIT;
-    const struct project *p = r->project->project;
     LOCKED(&r->reload_lock); /* no reload before this one is recorded as applied */
+    take_project(r, news);
+    const struct project *p = r->project->project;
     AUTO(mem_free_auto) struct state **states = x_array0(p->n_datasets + 1, sizeof *states);
     cache_remove_strangers(r, p);
     for (size_t i = 0; i < p->n_datasets; i++) {

@@ -16,8 +16,9 @@
 #include "refresh/config_source.h"
 
 struct refresh_options {
-    struct config_source *config; /* borrowed for good; nobody else uses it from refresh_new() on */
-    const char *cache_dir;        /* borrowed for good */
+    struct config_source
+        *config;           /* borrowed for good; nobody else uses it from refresh_start() on */
+    const char *cache_dir; /* borrowed for good */
     struct live *live;
     struct objectstore *store;      /* borrowed for good */
     struct engine_reader reader;    /* ranges of remote files */
@@ -33,12 +34,13 @@ struct refresh_options {
 
 struct refresh;
 
-/* Takes the cache directory's lock. RC_BUSY: another process has it. Takes over @news->project,
- * what config_source_boot() brought. */
-MUST_CHECK enum rc refresh_new(const struct refresh_options *options, struct config_news *news,
-                               struct refresh **ret, struct err *err);
-/* Serves what the cache has, publishes the first view, starts the threads. */
-void refresh_start(struct refresh *r);
+/* Takes the cache directory's lock. RC_BUSY: another process has it. There is no project yet:
+ * whoever asks is told so. */
+MUST_CHECK enum rc refresh_new(const struct refresh_options *options, struct refresh **ret,
+                               struct err *err);
+/* Takes over @news->project, what config_source_boot() brought; serves what the cache has,
+ * publishes the first view, starts the threads. */
+void refresh_start(struct refresh *r, struct config_news *news);
 void refresh_stop(struct refresh *r); /* cancels ingests, joins threads */
 void refresh_free(struct refresh *r);
 
@@ -86,8 +88,8 @@ void refresh_report_broken(struct refresh *r, const char *dataset_id, uint64_t g
 /* ---- what others show ---- */
 
 bool refresh_is_ready(struct refresh *r); /* once true, true for good */
-/* "waiting_for":[…] when asked for, "loading":[…] when a reload added some that have no snapshot
- * yet */
+/* "waiting_for":[…] when asked for, "loading_project":true before there is one, "loading":[…] when
+ * a reload added some that have no snapshot yet */
 void refresh_write_readiness(struct refresh *r, bool with_waiting, struct json_writer *w);
 /* "config_sync":{…},"datasets":[…] */
 void refresh_write_diagnostics(struct refresh *r, struct json_writer *w);

@@ -66,7 +66,7 @@ struct refresh {
     pthread_mutex_t reload_lock; /* one reload at a time; taken before `lock` */
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct project_ref *project;   /* the configuration */
+    struct project_ref *project;   /* the configuration; NULL before refresh_start() */
     struct project_ref *last_keys; /* the last one with auth: required */
     struct state **states;
     size_t n_states;

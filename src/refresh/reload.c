@@ -226,9 +226,9 @@ static bool take_news(struct refresh *r, enum rc *rc, struct config_news *news,
                       const struct refusal *refusal, struct err *err)
 {
     LOCKED(&r->lock);
-    if (!r->is_started || r->stopping) {
+    if (r->stopping) {
         project_free(TAKE(news->project));
-        *rc = err_set(err, RC_UNAVAILABLE, r->stopping ? "shutting down" : "starting");
+        *rc = err_set(err, RC_UNAVAILABLE, "shutting down");
     } else if (*rc != RC_OK) {
         note_error_locked(r, refusal);
         *rc = err_set(err, *rc, "%s", refusal->text);
@@ -241,6 +241,12 @@ static bool take_news(struct refresh *r, enum rc *rc, struct config_news *news,
     return false;
 }
 
+static bool has_started(struct refresh *r)
+{
+    LOCKED(&r->lock);
+    return r->is_started;
+}
+
 static enum rc reload(struct refresh *r, bool is_tick, enum reload_result *ret,
                       char ret_revision[17], struct err *err)
 {
@@ -249,6 +255,8 @@ static enum rc reload(struct refresh *r, bool is_tick, enum reload_result *ret,
     struct err problem = ERR_INIT;
     struct refusal refusal = {.is_tick = is_tick};
     LOCKED(&r->reload_lock);
+    if (!has_started(r))
+        return err_set(err, RC_UNAVAILABLE, "starting"); /* the first look may be going on */
     enum rc rc = config_source_look(r->options.config, is_tick, &r->sync_cancelled, &findings,
                                     &news, &problem);
     if (rc != RC_OK)

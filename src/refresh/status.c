@@ -31,10 +31,10 @@ bool refresh_is_ready(struct refresh *r)
 
 static void write_idle(struct refresh *r, struct json_writer *w, const char *key, bool of_boot)
 {
-    const struct project *p = r->project->project;
+    const struct project *p = r->project ? r->project->project : NULL;
     jw_key(w, key);
     jw_open(w, '[');
-    for (size_t i = 0; !r->is_started && of_boot && i < p->n_datasets; i++)
+    for (size_t i = 0; p && !r->is_started && of_boot && i < p->n_datasets; i++)
         jw_cstr(w, p->datasets[i].id);
     for (size_t i = 0; i < r->n_states; i++) {
         const struct state *s = r->states[i];
@@ -56,6 +56,10 @@ void refresh_write_readiness(struct refresh *r, bool with_waiting, struct json_w
         write_idle(r, w, "waiting_for", true);
     if (is_loading)
         write_idle(r, w, "loading", false);
+    if (!r->project) {
+        jw_key(w, "loading_project");
+        jw_bool(w, true);
+    }
 }
 
 static bool is_stale(const struct state *s, int64_t now_us)
@@ -194,6 +198,8 @@ void refresh_write_diagnostics(struct refresh *r, struct json_writer *w)
 {
     int64_t now_us = wall_us();
     LOCKED(&r->lock);
+    const char *trouble =
+        r->project ? r->sync_error : config_source_boot_trouble(r->options.config);
     jw_key(w, "config_sync");
     jw_open(w, '{');
     jw_key(w, "enabled");
@@ -201,11 +207,11 @@ void refresh_write_diagnostics(struct refresh *r, struct json_writer *w)
     jw_key(w, "result");
     jw_cstr(w, r->sync_result);
     jw_key(w, "error");
-    jw_cstr(w, r->sync_error[0] ? r->sync_error : NULL);
+    jw_cstr(w, trouble && *trouble ? trouble : NULL);
     write_time_or_null(w, "last_checked", r->sync_checked_us);
     write_time_or_null(w, "last_applied", r->sync_applied_us);
     jw_key(w, "revision");
-    jw_cstr(w, r->revision);
+    jw_cstr(w, r->revision[0] ? r->revision : NULL);
     jw_key(w, "serves_kept_copy");
     jw_bool(w, config_source_serves_copy(r->options.config));
     jw_close(w, '}');
@@ -222,13 +228,13 @@ void refresh_write_diagnostics(struct refresh *r, struct json_writer *w)
 void refresh_config_version(struct refresh *r, char ret[21])
 {
     LOCKED(&r->lock);
-    (void)snprintf(ret, 21, "%s", r->project->project->config_version);
+    (void)snprintf(ret, 21, "%s", r->project ? r->project->project->config_version : "");
 }
 
 char *refresh_object_store_mode(struct refresh *r)
 {
     LOCKED(&r->lock);
-    const char *mode = r->project->project->object_store_mode;
+    const char *mode = r->project ? r->project->project->object_store_mode : NULL;
     return mode ? x_strdup(mode) : NULL;
 }
 
@@ -264,6 +270,7 @@ bool refresh_serves_config_copy(struct refresh *r)
 bool refresh_config_sync(struct refresh *r, bool *ret_ok)
 {
     LOCKED(&r->lock);
-    *ret_ok = strcmp(r->sync_result, "error") != 0;
+    *ret_ok = r->project ? strcmp(r->sync_result, "error") != 0
+                         : !config_source_boot_trouble(r->options.config);
     return r->options.config_sync_interval_s > 0;
 }

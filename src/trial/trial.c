@@ -78,7 +78,7 @@ static enum rc load(struct trial *t, struct errlist *findings, struct err *err)
     options.config = t->config;
     options.store = t->store;
     options.live = t->live = live_new(NULL, NULL);
-    return refresh_new(&options, &t->news, &t->refresh, err);
+    return refresh_new(&options, &t->refresh, err);
 }
 
 /* Materializes the endpoint's dataset and pins what is served then. */
@@ -86,7 +86,7 @@ static enum rc materialize(struct trial *t, struct err *err)
 {
     struct attempt attempt;
     refresh_hold(t->refresh, true);
-    refresh_start(t->refresh);
+    refresh_start(t->refresh, &t->news);
     enum rc rc = refresh_dataset(t->refresh, str_from(t->dataset), false, &attempt, err);
     if (rc != RC_OK)
         return rc;

@@ -2,6 +2,7 @@
 """A project from a bucket: boot, limits, names, sync, and the copy that is kept for a bucket that is away."""
 import json
 import os
+import signal
 import subprocess
 import threading
 
@@ -205,6 +206,64 @@ def test_a_bucket_that_hangs_at_boot_is_not_waited_for_long(gcs, serve, tmp_path
     server = serve("gs://cfg/p/", cache=cache, **FAST, **gcs.env())
     assert ids(server) == ["a", "b"] and sync_of(server)["error"] == "unreachable"
     assert gcs.count("list") <= 3, "ended by the patience of the start, before the stall time-out's retries"
+
+
+@pytest.fixture
+def waiting(gcs, tmp_path):
+    """A server whose bucket has failed four times and then keeps it waiting, and what lets the bucket answer."""
+    gate = threading.Event()
+    gcs.put_tree("cfg", "p/", tree())
+    gcs.fault("status", 503, times=4)
+    gcs.fault("call", lambda request: gate.wait(60), times=10 ** 6)
+    server = Server("gs://cfg/p/", tmp_path / "waiting", {**SYNC, **gcs.env()}).start(ready=False)
+    yield server, gate
+    gate.set()
+    server.stop()
+
+
+def test_ports_are_open_while_the_project_is_fetched(waiting):
+    server, gate = waiting
+    ready = server.admin("/ready")
+    assert ready.status == 503
+    assert ready.json == {"status": "unavailable", "ready": False, "waiting_for": [], "loading_project": True}
+    assert server.admin("/status").json["ready"] is False
+    assert server.get("/healthz").status == 200
+    answer = server.get("/v1/endpoints/kv", key="anything")
+    assert answer.status == 503 and answer.json["error"]["family"] == "not_ready" and "retry-after" in answer.headers
+    for action in ("/datasets/kv/refresh", "/datasets/kv/rollback", "/reload"):
+        answer = server.post(action, headers={"Idempotency-Key": "k"})
+        assert answer.status == 503 and answer.json["error"]["message"] == "starting"
+    server.process.send_signal(signal.SIGHUP)
+    assert gauge(server, "offloader_up") == 1 and gauge(server, "offloader_ready") == 0
+    wait_for(lambda: sync_of(server)["error"] == "unreachable", "word of the first try")
+    document = server.admin("/diagnostics", token=ADMIN_TOKEN).json
+    assert document["config_version"] is None and document["datasets"] == []
+    assert document["config_sync"]["result"] == "init" and document["config_sync"]["revision"] is None
+    assert gauge(server, "offloader_config_sync_ok") == 0
+    gate.set()
+    wait_for(lambda: server.admin("/ready").status == 200, "readiness")
+    assert server.admin("/ready").json == {"status": "ok", "ready": True} and ids(server) == ["a", "b"]
+    assert sync_of(server)["error"] is None and gauge(server, "offloader_config_sync_ok") == 1
+    assert server.post("/reload").json["result"] == "unchanged"
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_stop_does_not_wait_for_the_project(waiting, n):
+    server, _ = waiting
+    for _ in range(n):
+        server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(20) == 0
+
+
+def test_a_project_that_turns_out_invalid_ends_the_process(gcs, tmp_path):
+    """Its port was open already."""
+    gate = threading.Event()
+    gcs.put_tree("cfg", "p/", tree(**{"endpoints/kv.yml": "name: kv\n"}))
+    gcs.fault("call", lambda request: gate.wait(60), times=1)
+    server = Server("gs://cfg/p/", tmp_path / "invalid", {**FAST, **gcs.env()}).start(ready=False)
+    assert server.admin("/ready").status == 503
+    gate.set()
+    assert server.process.wait(20) == 1 and "endpoints/kv.yml" in server.log()
 
 
 def test_an_expired_credential_at_boot_serves_the_kept_copy(serve, tmp_path):
