@@ -3,11 +3,17 @@
 #include "base/thread.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
+
+#define SHORT_TURN_NS 100000 /* the kernel's least */
 
 static void must_be_zero(int result, const char *call)
 {
@@ -42,6 +48,23 @@ enum rc thread_start(pthread_t *ret, const char *name, void *(*run)(void *), voi
     (void)pthread_setname_np(thread, short_name); /* a name is only for ps and debuggers */
     *ret = thread;
     return RC_OK;
+}
+
+/* The kernel's struct sched_attr, which glibc 2.36 does not declare. */
+struct scheduling {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime_ns, deadline_ns, period_ns;
+};
+
+void thread_take_short_turns(void)
+{
+    struct scheduling s = {.size = sizeof s, .policy = SCHED_OTHER, .runtime_ns = SHORT_TURN_NS};
+    s.nice = getpriority(PRIO_PROCESS, 0); /* the call sets both; 0 is this thread */
+    if (sched_getscheduler(0) == SCHED_OTHER)
+        (void)syscall(SYS_sched_setattr, 0, &s, 0); /* a hint: a refusal costs nothing */
 }
 
 void thread_join(pthread_t t)

@@ -11,6 +11,12 @@
 MUST_CHECK enum rc thread_start(pthread_t *ret, const char *name, void *(*run)(void *), void *arg,
                                 struct err *err); /* signals blocked in the new thread */
 void thread_join(pthread_t t);
+/*
+ * For a thread that wakes often and works briefly: it asks for short turns on a CPU, and gets its
+ * next one sooner after it wakes, at the same share. A hint: nothing changes before Linux 6.12, nor
+ * under another scheduling policy than the usual one. sched(7), EEVDF's custom slice.
+ */
+void thread_take_short_turns(void);
 
 void mutex_init(pthread_mutex_t *m);
 void mutex_done(pthread_mutex_t *m);

@@ -2,15 +2,12 @@
 /* The entry of offloader-engine.so: one job from stdin, its answers on stdout. */
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/mem.h"
 #include "engine/child.h"
 #include "engine/sandbox.h"
-
-#define INGEST_NICE 10
 
 int offloader_engine_main(int argc, char **argv);
 
@@ -67,8 +64,6 @@ static int ingest_main(struct str text)
     static struct ingest g;
     struct err err = ERR_INIT;
     arena_init(&g.arena, LIMIT_JOB_BYTES);
-    /* Nobody waits for an ingest as callers wait for answers: it takes what serving leaves. */
-    (void)setpriority(PRIO_PROCESS, 0, INGEST_NICE); /* refused where it is lower already */
     enum rc rc = job_read(text, &g.arena, &g.job, &err);
     if (rc == RC_OK)
         rc = enter_sandbox(&g.job, &err);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Children: fork and exec of this same binary, pipes, and the care that no descriptor leaks. */
+/* Children: vfork and exec of this same binary, pipes, and the care that no descriptor leaks. */
 #include "engine/process.h"
 
 #include <errno.h>
@@ -22,23 +22,28 @@
 #define LIMIT_ARGS 8
 #define LIMIT_FDS 72
 #define WRITE_PATIENCE_S 10
+#define BACKGROUND_NICE 10
 
 /*
- * Between fork and exec: only async-signal-safe calls. @fds become descriptors 0, 1, …; each is
- * moved out of the way first, because one may stand where another goes. -1: /dev/null. Nothing else
- * stays.
+ * Between vfork and exec: only async-signal-safe calls, and no write to what the parent reads, for
+ * the memory is the parent's. @fds become descriptors 0, 1, …; each is moved out of the way first,
+ * because one may stand where another goes. -1: /dev/null. Nothing else stays.
  */
-static void become_child(const int *fds, int n_fds, pid_t parent, char *const *args)
+static void become_child(const int *fds, int n_fds, int nice, pid_t parent, char *const *args)
 {
     struct rlimit no_core = {0, 0};
     int moved[LIMIT_FDS];
     sigset_t none;
+    /* Our handlers would run here and tell the parent's loop of a signal that was not for it. */
+    for (int number = 1; number < NSIG; number++)
+        (void)signal(number, SIG_DFL); /* refused for a few, which have no handler either */
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    (void)signal(SIGPIPE, SIG_DFL);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     (void)setrlimit(RLIMIT_CORE, &no_core);
+    /* Lower is never refused; capped at 19. */
+    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + nice);
     if (getppid() != parent)
         _exit(127);
     for (int i = 0; i < n_fds; i++) {
@@ -55,9 +60,12 @@ static void become_child(const int *fds, int n_fds, pid_t parent, char *const *a
     _exit(127);
 }
 
-/* Forks and becomes the child; @fds are its 0, 1, 3, 4, … */
+/*
+ * Forks and becomes the child; @fds are its 0, 1, 3, 4, … vfork, because a fork would copy the page
+ * tables of everything mapped, and each page that a loop writes afterwards would fault once.
+ */
 static enum rc spawn(struct process *p, const char *const *args, const int *fds, int n_fds,
-                     struct err *err)
+                     int nice, struct err *err)
 {
     char *argv[LIMIT_ARGS + 2] = {(char *)(uintptr_t) "offloader"}; /* exec does not write to it */
     for (int i = 0; args[i]; i++) {
@@ -65,10 +73,11 @@ static enum rc spawn(struct process *p, const char *const *args, const int *fds,
         argv[i + 1] = (char *)(uintptr_t)args[i];
     }
     pid_t parent = getpid();
-    p->pid = fork();
-    if (p->pid == 0)
-        become_child(fds, n_fds, parent, argv);
-    return p->pid > 0 ? RC_OK : err_set_errno(err, RC_IO, errno, "cannot start a child process");
+    pid_t pid = vfork();
+    if (pid == 0)
+        become_child(fds, n_fds, nice, parent, argv);
+    p->pid = pid;
+    return pid > 0 ? RC_OK : err_set_errno(err, RC_IO, errno, "cannot start a child process");
 }
 
 enum rc process_start(struct process *p, const char *const *args, struct err *err)
@@ -85,7 +94,7 @@ enum rc process_start(struct process *p, const char *const *args, struct err *er
         return err_set_errno(err, RC_IO, saved, "cannot start a child process");
     }
     int fds[2] = {in[0], out[1]};
-    enum rc rc = spawn(p, args, fds, 2, err);
+    enum rc rc = spawn(p, args, fds, 2, BACKGROUND_NICE, err);
     (void)close(in[0]); /* the child's ends */
     (void)close(out[1]);
     p->to = in[1];
@@ -115,7 +124,7 @@ enum rc process_start_sockets(struct process *p, const char *const *args, int *r
         (void)setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     }
     if (rc == RC_OK)
-        rc = spawn(p, args, theirs, n_sockets + 2, err);
+        rc = spawn(p, args, theirs, n_sockets + 2, 0, err);
     for (int i = 0; i < n; i++) {
         (void)close(theirs[i + 2]); /* the child's ends */
         if (rc != RC_OK)

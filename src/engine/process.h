@@ -15,10 +15,14 @@ struct process {
     size_t at;
 };
 
-/* `/proc/self/exe @args…` (NULL-ended, without the program). Dies with this process. */
+/*
+ * `/proc/self/exe @args…` (NULL-ended, without the program). Dies with this process. Callers wait
+ * for answers and for nothing that such a child does, so it takes the CPU that serving leaves: from
+ * its first instruction, as linking the engine alone costs 40 ms.
+ */
 MUST_CHECK enum rc process_start(struct process *p, const char *const *args, struct err *err);
-/* The same with stream sockets instead of pipes: our ends in @ret_sockets (owned), the child's are
- * its descriptors 3, 4, …; its stdin and stdout are /dev/null. */
+/* A child that callers do wait for, with stream sockets instead of pipes: our ends in @ret_sockets
+ * (owned), the child's are its descriptors 3, 4, …; its stdin and stdout are /dev/null. */
 MUST_CHECK enum rc process_start_sockets(struct process *p, const char *const *args,
                                          int *ret_sockets, int n_sockets, struct err *err);
 /* Writes @text to its stdin and closes it; goes on reading its output meanwhile. */

@@ -78,6 +78,7 @@ enum rc loop_new(const char *name, struct loop **ret, struct err *err)
 static void *loop_main(void *arg)
 {
     struct loop *l = arg;
+    thread_take_short_turns();
     (void)uv_run(&l->uv, UV_RUN_DEFAULT);
     return NULL;
 }

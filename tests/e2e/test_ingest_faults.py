@@ -7,6 +7,7 @@ import threading
 import time
 
 from conftest import wait_for
+from observe import stop_child
 
 TRIALS = 20
 N_ROWS = 60000
@@ -80,3 +81,17 @@ def test_an_ingest_short_of_memory_fails_alone(serve, project, tmp_path):
     assert server.dataset("kv")["last_attempted"]["status"] == "failed"
     assert "memory" in server.log().lower()
     assert server.get("/v1/endpoints/kv?id=k1").rows == [{"id": "k1", "n": 1}]
+
+
+def test_an_ingest_takes_the_cpu_that_serving_leaves(serve, project):
+    """From its first instruction on: linking the engine takes a while, too."""
+    p = project()
+    p.publish("good", [("k1", 1)])
+    server = serve(p.path)
+    p.publish("next", [(f"k{i}", i) for i in range(N_ROWS)])
+    refresh = post_refresh(server)
+    child = stop_child(server)
+    niceness = os.getpriority(os.PRIO_PROCESS, child)
+    os.kill(child, signal.SIGCONT)
+    refresh.join(60)
+    assert niceness == os.getpriority(os.PRIO_PROCESS, server.process.pid) + 10
