@@ -20,6 +20,8 @@
 #define UNUSED __attribute__((unused))
 /* Large room that is written before it is read: spares the zeroing that all other locals get. */
 #define UNINITIALIZED __attribute__((uninitialized))
+/* For a function that is fast only where its arguments are constants. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
 #define NORETURN __attribute__((noreturn))
 
 /* AUTO(f) T *x = NULL; calls f(&x) when x leaves its scope. */

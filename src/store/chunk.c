@@ -26,20 +26,21 @@ static bool contents_are_sane(const struct store *s, int column, const struct ch
                               size_t n_rows, const uint8_t *p)
 {
     const struct store_column *c = &s->columns[column];
-    size_t n_validity = e->n_nulls ? (n_rows + 63) / 64 * 8 : 0;
-    const uint8_t *values = p + n_validity;
+    size_t n_validity = validity_bytes(e, n_rows);
     if (c->is_plain_text)
-        return offsets_rise((const uint32_t *)(const void *)values, n_rows,
+        return offsets_rise((const uint32_t *)(const void *)(p + n_validity), n_rows,
                             e->n_bytes - n_validity - (n_rows + 1) * sizeof(uint32_t));
     if (!c->dictionary_offsets)
         return true;
-    for (size_t i = 0; i < n_rows; i++) {
-        uint64_t v = 0;
-        memcpy(&v, values + i * e->width, e->width);
-        uint64_t code = (uint64_t)e->base + v;
-        bool valid = !e->n_nulls || (p[i / 8] >> (i % 8) & 1);
-        if (valid && code >= c->entry->n_dictionary)
-            return false;
+    struct chunk_view v;
+    UNINITIALIZED int64_t keys[BATCH_ROWS];
+    codes_view(e, p, n_rows, &v);
+    for (size_t from = 0; from < n_rows; from += BATCH_ROWS) {
+        size_t n = n_rows - from < BATCH_ROWS ? n_rows - from : BATCH_ROWS;
+        chunk_keys(&v, from, n, keys);
+        for (size_t i = 0; i < n; i++)
+            if ((uint64_t)keys[i] >= c->entry->n_dictionary && !chunk_is_null(&v, from + i))
+                return false;
     }
     return true;
 }
@@ -65,39 +66,13 @@ const struct chunk_view *chunk_view(struct store_scratch *x, int column, size_t 
             store_mark_broken(x);
         atomic_store_explicit(&c->verified[block], 1, memory_order_release);
     }
-    v->n_rows = rows_of_block(s, block);
-    v->validity = e->n_nulls ? p : NULL;
-    v->values = p + (e->n_nulls ? (v->n_rows + 63) / 64 * 8 : 0);
-    v->base = e->base;
-    v->width = e->width;
+    codes_view(e, p, rows_of_block(s, block), v);
     if (c->is_plain_text) {
         v->offsets = (const uint32_t *)(const void *)v->values;
         v->bytes = (const char *)(v->offsets + v->n_rows + 1);
     }
     x->view_blocks[column] = block + 1;
     return v;
-}
-
-bool chunk_is_null(const struct chunk_view *v, size_t row)
-{
-    return v->validity && !(v->validity[row / 8] >> (row % 8) & 1);
-}
-
-int64_t chunk_key(const struct chunk_view *v, size_t row)
-{
-    const uint8_t *p = v->values;
-    switch (v->width) {
-    case 0:
-        return v->base;
-    case 1:
-        return (int64_t)((uint64_t)v->base + p[row]);
-    case 2:
-        return (int64_t)((uint64_t)v->base + ((const uint16_t *)(const void *)p)[row]);
-    case 4:
-        return (int64_t)((uint64_t)v->base + ((const uint32_t *)(const void *)p)[row]);
-    default:
-        return (int64_t)((uint64_t)v->base + ((const uint64_t *)(const void *)p)[row]);
-    }
 }
 
 struct str chunk_text(const struct chunk_view *v, size_t row)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A block of a column into a chunk: validity, then values in the narrowest width that holds them.
+/* A block of a column into a chunk: validity, then numbers in as many bits as hold them.
  */
 #include "base/hash.h"
 #include "base/io.h"
+#include "store/codes.h"
 #include "store/writer_int.h"
 
 enum rc writer_append(struct store_writer *w, const void *p, size_t n, uint64_t *ret_at,
@@ -32,29 +33,37 @@ static void put_validity(struct buf *b, const uint8_t *valid, size_t n)
     b->n += n_bytes;
 }
 
-static uint8_t width_for(uint64_t range)
+static unsigned bits_for(uint64_t range)
 {
-    if (range == 0)
-        return 0;
-    if (range <= UINT8_MAX)
-        return 1;
-    if (range <= UINT16_MAX)
-        return 2;
-    return range <= UINT32_MAX ? 4 : 8;
+    return range ? 64 - (unsigned)__builtin_clzll(range) : 0;
 }
 
-static void put_values(struct buf *b, const int64_t *keys, const uint8_t *valid, size_t n,
-                       int64_t base, uint8_t width)
+/* Whole bytes where they are as short as packed bits: they are compared and added undecoded. */
+static void choose_width(struct chunk_entry *e, unsigned bits)
 {
-    if (width == 0 || !buf_reserve(b, n * width)) /* one value: the base says it all */
+    if (bits > LIMIT_PACKED_BITS)
+        e->width = 8;
+    else if (bits % 8 == 0 && bits != 24 && bits < 40)
+        e->width = (uint8_t)(bits / 8);
+    else
+        e->bits = (uint8_t)bits;
+}
+
+static void put_codes(struct buf *b, const struct chunk_entry *e, const uint64_t *codes, size_t n)
+{
+    size_t n_bytes = codes_bytes(e, n);
+    if (n_bytes == 0 || !buf_reserve(b, n_bytes)) /* one value: the base says it all */
         return;
     uint8_t *to = (uint8_t *)b->p + b->n;
-    for (size_t i = 0; i < n; i++) {
-        /* little-endian: the low bytes of the 64-bit difference are the narrow value */
-        uint64_t v = valid[i] ? (uint64_t)keys[i] - (uint64_t)base : 0;
-        memcpy(to + i * width, &v, width);
+    b->n += n_bytes;
+    if (e->bits) {
+        memset(to, 0, n_bytes);
+        codes_pack(codes, n, e->bits, to);
+        return;
     }
-    b->n += n * width;
+    /* little-endian: the low bytes of a 64-bit number are the narrow one */
+    for (size_t i = 0; i < n; i++)
+        memcpy(to + i * e->width, &codes[i], e->width);
 }
 
 static enum rc put_chunk(struct store_writer *w, struct chunk_entry *e, struct err *err)
@@ -70,6 +79,7 @@ enum rc encode_keys(struct store_writer *w, struct column_build *c, size_t block
                     const int64_t *keys, const uint8_t *valid, struct err *err)
 {
     struct chunk_entry *e = &c->chunks[block];
+    uint64_t *codes = w->codes;
     *e = (struct chunk_entry){.min = INT64_MAX, .max = INT64_MIN};
     for (size_t i = 0; i < n_rows; i++) {
         if (!valid[i]) {
@@ -81,7 +91,9 @@ enum rc encode_keys(struct store_writer *w, struct column_build *c, size_t block
     }
     bool any = e->n_nulls < n_rows;
     e->base = any ? e->min : 0;
-    e->width = any ? width_for((uint64_t)e->max - (uint64_t)e->min) : 0;
+    choose_width(e, any ? bits_for((uint64_t)e->max - (uint64_t)e->min) : 0);
+    for (size_t i = 0; i < n_rows; i++)
+        codes[i] = valid[i] ? (uint64_t)keys[i] - (uint64_t)e->base : 0;
     c->entry.n_nulls += e->n_nulls;
     if (any) {
         c->entry.min = e->min < c->entry.min ? e->min : c->entry.min;
@@ -90,7 +102,7 @@ enum rc encode_keys(struct store_writer *w, struct column_build *c, size_t block
     buf_reset(&w->chunk);
     if (e->n_nulls)
         put_validity(&w->chunk, valid, n_rows);
-    put_values(&w->chunk, keys, valid, n_rows, e->base, e->width);
+    put_codes(&w->chunk, e, codes, n_rows);
     return put_chunk(w, e, err);
 }
 

@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The serving store's file, version 1 (docs/store-format.md is the prose).
+ * The serving store's file, version 2 (docs/store-format.md is the prose).
  *
  *   header 256 | chunks, dictionaries, postings, each 8-aligned | directory
  *
  * Little-endian, as the machines we run on are; a big-endian reader sees a foreign magic number.
  * Every column is split into blocks of BLOCK_ROWS rows; a block of a column is a chunk with its own
  * checksum and statistics. Values are kept as 64-bit keys whose integer order is the order of the
- * values (see key.h), written as `base + unsigned` of the narrowest width of 0, 1, 2, 4 or 8 bytes.
+ * values (see key.h), written as `base + unsigned number` of as many bits as the chunk needs.
  *
  *   chunk:       validity (one bit a row, LSB first, only with NULLs; padded to 8) | values
- *   values:      width × rows (fixed and dictionary codes)
+ *   values:      numbers of `bits` bits, packed, and 7 zeros; or width × rows (0, 1, 2, 4, 8 bytes)
  *                (rows + 1) u32 offsets | bytes (plain text)
  *   dictionary:  (n + 1) u32 offsets | bytes; entries rise by bytes
  *   posting:     (range + 1) u32 starts | u32 rows, rising within a key
  *   directory:   a column_entry for each column and one for the hidden ordinal, then for each of
  *                them n_blocks chunk_entries
+ *
+ * Version 1 had no packed numbers: what is zero in its chunk entries says so, and it is read as it
+ * is.
  */
 #ifndef OFFLOADER_STORE_FORMAT_H
 #define OFFLOADER_STORE_FORMAT_H
@@ -23,7 +26,8 @@
 #include "base/compiler.h"
 
 #define STORE_MAGIC UINT64_C(0x31524F5453464F0A) /* "\nOFSTOR1" read as little-endian */
-#define STORE_VERSION 1
+#define STORE_VERSION 2
+#define STORE_OLDEST_VERSION 1
 #define BLOCK_ROWS 8192
 #define LIMIT_STORE_ROWS UINT64_C(0xfffffff0) /* row numbers are 32 bits */
 
@@ -78,13 +82,15 @@ struct chunk_entry {
     uint32_t n_bytes, crc;
     int64_t base, min, max;
     uint32_t n_nulls;
-    uint8_t width; /* of fixed values and codes; plain text: 255 */
-    uint8_t zeros[3];
+    uint8_t width; /* bytes of a number that is not packed; plain text: 255 */
+    uint8_t bits;  /* of a packed number; 0: not packed */
+    uint8_t zeros[2];
 };
 _Static_assert(sizeof(struct chunk_entry) == 48, "a chunk entry is 48 bytes");
 _Static_assert(offsetof(struct chunk_entry, base) == 16, "base at 16");
 _Static_assert(offsetof(struct chunk_entry, n_nulls) == 40, "NULLs at 40");
 _Static_assert(offsetof(struct chunk_entry, width) == 44, "width at 44");
+_Static_assert(offsetof(struct chunk_entry, bits) == 45, "bits at 45");
 
 #define WIDTH_TEXT 255
 

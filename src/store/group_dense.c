@@ -57,38 +57,13 @@ void dense_prepare(struct store_scratch *x)
 
 /* ---- a column's keys ---- */
 
-#define LOAD_WIDTH(type)                                                                           \
-    do {                                                                                           \
-        const type *p = (const type *)(const void *)v->values;                                     \
-        if (r->is_contiguous)                                                                      \
-            for (size_t i = 0; i < r->n; i++)                                                      \
-                to[i] = (int64_t)(base + p[r->first + i]);                                         \
-        else                                                                                       \
-            for (size_t i = 0; i < r->n; i++)                                                      \
-                to[i] = (int64_t)(base + p[r->rows[i] % BLOCK_ROWS]);                              \
-    } while (0)
-
 static void load_keys(const struct chunk_view *v, const struct rows *r, int64_t *to)
 {
-    uint64_t base = (uint64_t)v->base;
-    switch (v->width) {
-    case 0:
+    if (r->is_contiguous)
+        chunk_keys(v, r->first, r->n, to);
+    else
         for (size_t i = 0; i < r->n; i++)
-            to[i] = v->base;
-        break;
-    case 1:
-        LOAD_WIDTH(uint8_t);
-        break;
-    case 2:
-        LOAD_WIDTH(uint16_t);
-        break;
-    case 4:
-        LOAD_WIDTH(uint32_t);
-        break;
-    default:
-        LOAD_WIDTH(uint64_t);
-        break;
-    }
+            to[i] = chunk_key(v, r->rows[i] % BLOCK_ROWS);
 }
 
 static bool row_is_null(const struct chunk_view *v, const struct rows *r, size_t i)
@@ -276,7 +251,7 @@ static void add_column(struct store_scratch *x, int at, const struct rows *r, in
                                   a->aggregate == AGG_COUNT ? 0 : keys[i]);
     } else if (b->has_runs) {
         add_runs(x, at, keys, groups, r->n);
-    } else if (b->are_few && v->width <= 4) {
+    } else if (b->are_few && v->bits <= 32) {
         add_few(x, at, v, keys, groups, r->n, b->counts);
     } else {
         add_rows(x, at, keys, groups, r->n);

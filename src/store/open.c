@@ -30,7 +30,8 @@ static enum rc check_header(const struct store *s, struct err *err)
         return corrupt(err, s->path, "is no store file");
     if (h->crc != crc32c(0, h, offsetof(struct store_header, crc)))
         return corrupt(err, s->path, "its header does not verify");
-    if (h->version != STORE_VERSION || h->header_bytes != sizeof *h || h->block_rows != BLOCK_ROWS)
+    if (h->version < STORE_OLDEST_VERSION || h->version > STORE_VERSION ||
+        h->header_bytes != sizeof *h || h->block_rows != BLOCK_ROWS)
         return err_set(err, RC_INVALID, "%s: is of format version %u, this program reads %d",
                        s->path, h->version, STORE_VERSION);
     uint64_t n_blocks = (h->n_rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
@@ -72,14 +73,19 @@ static size_t rows_of_block(const struct store *s, size_t block)
 static bool chunk_fits(const struct store *s, const struct chunk_entry *e, size_t n_rows,
                        bool is_text)
 {
-    size_t n_validity = e->n_nulls ? (n_rows + 63) / 64 * 8 : 0;
+    size_t n_validity = validity_bytes(e, n_rows);
     if (!lies_within(s, e->at, e->n_bytes) || e->n_nulls > n_rows)
         return false;
+    if (s->header->version < 2 && e->bits)
+        return false;
     if (is_text)
-        return e->width == WIDTH_TEXT && e->n_bytes >= n_validity + (n_rows + 1) * sizeof(uint32_t);
+        return e->width == WIDTH_TEXT && !e->bits &&
+               e->n_bytes >= n_validity + (n_rows + 1) * sizeof(uint32_t);
+    if (e->bits > LIMIT_PACKED_BITS || (e->bits && e->width))
+        return false;
     if (e->width != 0 && e->width != 1 && e->width != 2 && e->width != 4 && e->width != 8)
         return false;
-    return e->n_bytes == n_validity + n_rows * e->width;
+    return e->n_bytes == n_validity + codes_bytes(e, n_rows);
 }
 
 static bool dictionary_fits(const struct store *s, struct store_column *c)

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/io.h"
 #include "base/mem.h"
+#include "store/codes.h"
 #include "store/writer_int.h"
 
 #define LIMIT_POSTING_RANGE (4u << 20)
@@ -31,14 +32,11 @@ static enum rc read_back(struct store_writer *w, struct column_build *c, size_t 
     enum rc rc = io_pread_all(w->fd, w->chunk.p, e->n_bytes, e->at, STORE_FILE_NAME, err);
     if (rc != RC_OK)
         return rc;
-    const uint8_t *p = (const uint8_t *)w->chunk.p;
-    size_t n_validity = e->n_nulls ? (n_rows + 63) / 64 * 8 : 0;
-    for (size_t row = 0; row < n_rows; row++) {
-        uint64_t v = 0;
-        memcpy(&v, p + n_validity + row * e->width, e->width);
-        c->keys[row] = (int64_t)((uint64_t)e->base + v);
-        c->valid[row] = !e->n_nulls || (p[row / 8] >> (row % 8) & 1);
-    }
+    struct chunk_view v;
+    codes_view(e, (const uint8_t *)w->chunk.p, n_rows, &v);
+    chunk_keys(&v, 0, n_rows, c->keys);
+    for (size_t row = 0; row < n_rows; row++)
+        c->valid[row] = !chunk_is_null(&v, row);
     return RC_OK;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Matching rows in physical order, a batch of row numbers at a time. Blocks whose statistics rule a
- * range out are skipped; ranges are compared in the chunk's own narrow width, without decoding.
+ * range out are skipped; ranges are compared in the chunk's own width where that is whole bytes.
  */
 #include "store/store_int.h"
 
@@ -56,34 +56,62 @@ bool row_matches(struct store_scratch *x, uint64_t row)
         }                                                                                          \
     } while (0)
 
-static size_t select_keys(const struct chunk_view *v, const struct key_range *r,
-                          const struct chunk_entry *e, const uint16_t *in, size_t n, uint16_t *out)
+/* Packed numbers are decoded first: a run of them at once where the rows stand together. */
+static size_t select_packed(const struct chunk_view *v, int64_t low, int64_t high,
+                            const uint16_t *in, size_t n, uint16_t *out)
 {
+    UNINITIALIZED int64_t keys[BATCH_ROWS];
+    uint64_t span = (uint64_t)high - (uint64_t)low;
     size_t kept = 0;
-    /* Cut the range to what the chunk can hold, then compare differences from its base. */
-    int64_t low = r->low > e->min ? r->low : e->min, high = r->high < e->max ? r->high : e->max;
-    if (low > high)
-        return 0;
+    if ((size_t)(in[n - 1] - in[0]) == n - 1)
+        chunk_keys(v, in[0], n, keys);
+    else
+        for (size_t i = 0; i < n; i++)
+            keys[i] = chunk_key(v, in[i]);
+    for (size_t i = 0; i < n; i++) {
+        out[kept] = in[i];
+        kept += (uint64_t)keys[i] - (uint64_t)low <= span;
+    }
+    return kept;
+}
+
+/* Whole bytes are compared as they lie, as differences from the base. */
+static size_t select_whole(const struct chunk_view *v, int64_t low, int64_t high,
+                           const uint16_t *in, size_t n, uint16_t *out)
+{
     uint64_t low_code = (uint64_t)low - (uint64_t)v->base;
     uint64_t high_code = (uint64_t)high - (uint64_t)v->base;
-    switch (v->width) {
+    size_t kept = 0;
+    switch (v->bits) {
     case 0:
         memmove(out, in, n * sizeof *in);
         kept = n;
         break;
-    case 1:
+    case 8:
         SELECT_WIDTH(uint8_t);
         break;
-    case 2:
+    case 16:
         SELECT_WIDTH(uint16_t);
         break;
-    case 4:
+    case 32:
         SELECT_WIDTH(uint32_t);
         break;
     default:
         SELECT_WIDTH(uint64_t);
         break;
     }
+    return kept;
+}
+
+static size_t select_keys(const struct chunk_view *v, const struct key_range *r,
+                          const struct chunk_entry *e, const uint16_t *in, size_t n, uint16_t *out)
+{
+    /* Cut to what the chunk can hold, so that the ends are numbers of its width. */
+    int64_t low = r->low > e->min ? r->low : e->min, high = r->high < e->max ? r->high : e->max;
+    if (low > high)
+        return 0;
+    size_t kept =
+        v->mask ? select_packed(v, low, high, in, n, out) : select_whole(v, low, high, in, n, out);
     if (!v->validity)
         return kept;
     size_t valid = 0;

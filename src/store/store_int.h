@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "query/exact_sum.h"
+#include "store/codes.h"
 #include "store/format.h"
 #include "store/key.h"
 #include "store/store.h"
@@ -46,17 +47,6 @@ struct store {
     size_t n_columns, n_blocks;
     uint64_t n_rows;
     _Atomic bool broken;
-};
-
-/* One chunk, ready to read. */
-struct chunk_view {
-    const uint8_t *validity; /* NULL: no NULLs */
-    const uint8_t *values;
-    const uint32_t *offsets; /* plain text */
-    const char *bytes;
-    int64_t base;
-    uint8_t width;
-    size_t n_rows;
 };
 
 /* A filter as a range of keys; plain text: compared by bytes. */
@@ -116,8 +106,6 @@ void guard_leave(void);
 
 /* ---- chunk.c: access, verifying on first touch ---- */
 const struct chunk_view *chunk_view(struct store_scratch *x, int column, size_t block);
-bool chunk_is_null(const struct chunk_view *v, size_t row);
-int64_t chunk_key(const struct chunk_view *v, size_t row);
 struct str chunk_text(const struct chunk_view *v, size_t row);
 bool store_key_at(struct store_scratch *x, int column, uint64_t row,
                   int64_t *ret); /* false: NULL */

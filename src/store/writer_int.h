@@ -62,7 +62,8 @@ struct store_writer {
     bool has_last_tenant;
     int64_t last_tenant_key;
     struct buf last_tenant_text;
-    struct buf chunk; /* being encoded */
+    struct buf chunk;           /* being encoded */
+    uint64_t codes[BLOCK_ROWS]; /* of it */
     bool finished;
 };
 

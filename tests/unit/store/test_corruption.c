@@ -211,7 +211,7 @@ static void test_foreign_versions_are_refused(void **state)
         uint32_t value;
         enum rc rc;
     } rows[] = {
-        {"the next version", offsetof(struct store_header, version), 2, RC_INVALID},
+        {"the next version", offsetof(struct store_header, version), STORE_VERSION + 1, RC_INVALID},
         {"version 0", offsetof(struct store_header, version), 0, RC_INVALID},
         {"a header of another size", offsetof(struct store_header, header_bytes), 512, RC_INVALID},
         {"blocks of another size", offsetof(struct store_header, block_rows), 4096, RC_INVALID},
