@@ -2,6 +2,46 @@
 /* Packing numbers, and decoding runs of them. */
 #include "store/codes.h"
 
+const uint64_t powers_of_ten[LIMIT_EXPONENT + 1] = {
+    1,
+    10,
+    100,
+    1000,
+    10000,
+    100000,
+    1000000,
+    10000000,
+    100000000,
+    1000000000,
+    10000000000,
+    100000000000,
+    1000000000000,
+    10000000000000,
+    100000000000000,
+    1000000000000000,
+    10000000000000000,
+    100000000000000000,
+    1000000000000000000,
+};
+
+int64_t form_key(const struct chunk_view *v, uint64_t code)
+{
+    uint64_t base = (uint64_t)v->base;
+    switch ((enum chunk_form)v->form) {
+    case FORM_DECIMAL:
+        return key_from_decimal((int64_t)(base + code), v->detail);
+    case FORM_STEPS:
+        return (int64_t)(base + code * powers_of_ten[v->detail]);
+    case FORM_SPLIT:
+        return (int64_t)(base + (code >> v->detail << SPLIT_SHIFT) +
+                         (code & ((UINT64_C(1) << v->detail) - 1)));
+    case FORM_KEYS:
+    case N_FORMS:
+        break;
+    }
+    return (int64_t)(base + code);
+}
+
 /* Eight numbers fill @bits bytes. @bits is a constant wherever this is called, so that the inner
  * loop becomes loads, shifts and masks without a variable in them. */
 static ALWAYS_INLINE void unpack_eights(const uint8_t *p, size_t n, unsigned bits, uint64_t base,
@@ -38,6 +78,17 @@ static void unpack(const uint8_t *p, size_t n, unsigned bits, uint64_t base, int
     }
 }
 
+/* Numbers of FORM_KEYS with base 0, in place, to the keys of the chunk's form. */
+static void numbers_to_keys(const struct chunk_view *v, size_t n, int64_t *to)
+{
+    if (v->form == FORM_DECIMAL)
+        for (size_t i = 0; i < n; i++)
+            to[i] = key_from_decimal((int64_t)((uint64_t)v->base + (uint64_t)to[i]), v->detail);
+    else
+        for (size_t i = 0; i < n; i++)
+            to[i] = form_key(v, (uint64_t)to[i]);
+}
+
 static void load_packed(const struct chunk_view *v, size_t first, size_t n, int64_t *to)
 {
     size_t i = 0, n_head = (8 - first % 8) % 8;
@@ -56,7 +107,7 @@ static void load_packed(const struct chunk_view *v, size_t first, size_t n, int6
             to[i] = (int64_t)(base + p[i]);                                                        \
     } while (0)
 
-void chunk_keys(const struct chunk_view *v, size_t first, size_t n, int64_t *to)
+static void load_numbers(const struct chunk_view *v, size_t first, size_t n, int64_t *to)
 {
     uint64_t base = (uint64_t)v->base;
     if (v->mask) {
@@ -81,6 +132,19 @@ void chunk_keys(const struct chunk_view *v, size_t first, size_t n, int64_t *to)
         LOAD_WIDTH(uint64_t);
         break;
     }
+}
+
+void chunk_keys(const struct chunk_view *v, size_t first, size_t n, int64_t *to)
+{
+    if (LIKELY(v->form == FORM_KEYS)) {
+        load_numbers(v, first, n, to);
+        return;
+    }
+    struct chunk_view numbers = *v;
+    numbers.base = 0;
+    numbers.form = FORM_KEYS;
+    load_numbers(&numbers, first, n, to);
+    numbers_to_keys(v, n, to);
 }
 
 void codes_pack(const uint64_t *codes, size_t n, unsigned bits, uint8_t *to)

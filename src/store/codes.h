@@ -29,6 +29,7 @@ struct chunk_view {
     int64_t base;
     uint64_t mask; /* of a packed number; 0: not packed */
     uint8_t bits;  /* of a number */
+    uint8_t form, detail;
     size_t n_rows;
 };
 
@@ -51,6 +52,8 @@ static inline void codes_view(const struct chunk_entry *e, const uint8_t *p, siz
     v->validity = e->n_nulls ? p : NULL;
     v->values = p + validity_bytes(e, n_rows);
     v->base = e->base;
+    v->form = e->form;
+    v->detail = e->detail;
     v->mask = e->bits ? (UINT64_C(1) << e->bits) - 1 : 0;
     v->bits = e->bits ? e->bits : (uint8_t)(e->width * 8);
 }
@@ -78,9 +81,24 @@ static inline uint64_t chunk_code(const struct chunk_view *v, size_t row)
     }
 }
 
+/* The key of a number that is not of FORM_KEYS. */
+int64_t form_key(const struct chunk_view *v, uint64_t code);
+
 static inline int64_t chunk_key(const struct chunk_view *v, size_t row)
 {
-    return (int64_t)((uint64_t)v->base + chunk_code(v, row));
+    uint64_t code = chunk_code(v, row);
+    return LIKELY(v->form == FORM_KEYS) ? (int64_t)((uint64_t)v->base + code) : form_key(v, code);
+}
+
+extern const uint64_t powers_of_ten[LIMIT_EXPONENT + 1];
+
+/* The key of the double that is nearest to @decimal / 10^@exponent. */
+static inline int64_t key_from_decimal(int64_t decimal, unsigned exponent)
+{
+    double v = (double)decimal / (double)powers_of_ten[exponent];
+    int64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits < 0 ? bits ^ INT64_MAX : bits;
 }
 
 static inline bool chunk_is_null(const struct chunk_view *v, size_t row)

@@ -33,14 +33,13 @@ static void put_validity(struct buf *b, const uint8_t *valid, size_t n)
     b->n += n_bytes;
 }
 
-static unsigned bits_for(uint64_t range)
-{
-    return range ? 64 - (unsigned)__builtin_clzll(range) : 0;
-}
-
 /* Whole bytes where they are as short as packed bits: they are compared and added undecoded. */
-static void choose_width(struct chunk_entry *e, unsigned bits)
+static void choose_width(struct chunk_entry *e, const uint64_t *codes, size_t n)
 {
+    uint64_t all = 0;
+    for (size_t i = 0; i < n; i++)
+        all |= codes[i];
+    unsigned bits = all ? 64 - (unsigned)__builtin_clzll(all) : 0;
     if (bits > LIMIT_PACKED_BITS)
         e->width = 8;
     else if (bits % 8 == 0 && bits != 24 && bits < 40)
@@ -91,9 +90,10 @@ enum rc encode_keys(struct store_writer *w, struct column_build *c, size_t block
     }
     bool any = e->n_nulls < n_rows;
     e->base = any ? e->min : 0;
-    choose_width(e, any ? bits_for((uint64_t)e->max - (uint64_t)e->min) : 0);
     for (size_t i = 0; i < n_rows; i++)
         codes[i] = valid[i] ? (uint64_t)keys[i] - (uint64_t)e->base : 0;
+    choose_form(c, c == &w->columns[w->n_columns], keys, valid, n_rows, e, codes);
+    choose_width(e, codes, n_rows);
     c->entry.n_nulls += e->n_nulls;
     if (any) {
         c->entry.min = e->min < c->entry.min ? e->min : c->entry.min;

@@ -84,7 +84,7 @@ struct chunk_entry {
     uint32_t n_nulls;
     uint8_t width; /* bytes of a number that is not packed; plain text: 255 */
     uint8_t bits;  /* of a packed number; 0: not packed */
-    uint8_t zeros[2];
+    uint8_t form, detail;
 };
 _Static_assert(sizeof(struct chunk_entry) == 48, "a chunk entry is 48 bytes");
 _Static_assert(offsetof(struct chunk_entry, base) == 16, "base at 16");
@@ -93,5 +93,16 @@ _Static_assert(offsetof(struct chunk_entry, width) == 44, "width at 44");
 _Static_assert(offsetof(struct chunk_entry, bits) == 45, "bits at 45");
 
 #define WIDTH_TEXT 255
+
+/* What a number of a chunk stands for. */
+enum chunk_form {
+    FORM_KEYS,    /* key = base + number */
+    FORM_DECIMAL, /* DOUBLE: (base + number) / 10^detail */
+    FORM_STEPS,   /* key = base + number × 10^detail */
+    FORM_SPLIT,   /* ordinal: the upper bits count files, the lower `detail` bits rows */
+    N_FORMS
+};
+#define LIMIT_EXPONENT 18
+#define SPLIT_SHIFT 40 /* an ordinal is file number × 2^40 + row number */
 
 #endif

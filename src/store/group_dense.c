@@ -251,7 +251,7 @@ static void add_column(struct store_scratch *x, int at, const struct rows *r, in
                                   a->aggregate == AGG_COUNT ? 0 : keys[i]);
     } else if (b->has_runs) {
         add_runs(x, at, keys, groups, r->n);
-    } else if (b->are_few && v->bits <= 32) {
+    } else if (b->are_few && v->bits <= 32 && v->form == FORM_KEYS) {
         add_few(x, at, v, keys, groups, r->n, b->counts);
     } else {
         add_rows(x, at, keys, groups, r->n);

@@ -70,22 +70,42 @@ static size_t rows_of_block(const struct store *s, size_t block)
     return left < BLOCK_ROWS ? (size_t)left : BLOCK_ROWS;
 }
 
-static bool chunk_fits(const struct store *s, const struct chunk_entry *e, size_t n_rows,
-                       bool is_text)
+/* What a chunk's entry says of its numbers, for a column that is no plain text. */
+static bool numbers_fit(const struct store *s, const struct store_column *c,
+                        const struct chunk_entry *e)
 {
-    size_t n_validity = validity_bytes(e, n_rows);
-    if (!lies_within(s, e->at, e->n_bytes) || e->n_nulls > n_rows)
+    if (s->header->version < 2 && (e->bits || e->form || e->detail))
         return false;
-    if (s->header->version < 2 && e->bits)
-        return false;
-    if (is_text)
-        return e->width == WIDTH_TEXT && !e->bits &&
-               e->n_bytes >= n_validity + (n_rows + 1) * sizeof(uint32_t);
     if (e->bits > LIMIT_PACKED_BITS || (e->bits && e->width))
         return false;
     if (e->width != 0 && e->width != 1 && e->width != 2 && e->width != 4 && e->width != 8)
         return false;
-    return e->n_bytes == n_validity + codes_bytes(e, n_rows);
+    bool is_ordinal = c == &s->columns[s->n_columns];
+    switch ((enum chunk_form)e->form) {
+    case FORM_KEYS:
+        return e->detail == 0;
+    case FORM_DECIMAL:
+        return c->type == TYPE_DOUBLE && e->detail <= LIMIT_EXPONENT;
+    case FORM_STEPS:
+        return !type_is_text(c->type) && c->type != TYPE_DOUBLE && e->detail <= LIMIT_EXPONENT;
+    case FORM_SPLIT:
+        return is_ordinal && e->detail <= SPLIT_SHIFT;
+    case N_FORMS:
+        break;
+    }
+    return false;
+}
+
+static bool chunk_fits(const struct store *s, const struct store_column *c,
+                       const struct chunk_entry *e, size_t n_rows)
+{
+    size_t n_validity = validity_bytes(e, n_rows);
+    if (!lies_within(s, e->at, e->n_bytes) || e->n_nulls > n_rows)
+        return false;
+    if (c->is_plain_text)
+        return e->width == WIDTH_TEXT && !e->bits && !e->form && !e->detail &&
+               e->n_bytes >= n_validity + (n_rows + 1) * sizeof(uint32_t);
+    return numbers_fit(s, c, e) && e->n_bytes == n_validity + codes_bytes(e, n_rows);
 }
 
 static bool dictionary_fits(const struct store *s, struct store_column *c)
@@ -131,7 +151,7 @@ static enum rc open_column(struct store *s, size_t i, struct err *err)
         ((c->entry->flags & COLUMN_HAS_POSTING) && !posting_fits(s, c)))
         return corrupt(err, s->path, "a column's entry contradicts itself");
     for (size_t block = 0; block < s->n_blocks; block++)
-        if (!chunk_fits(s, &c->chunks[block], rows_of_block(s, block), c->is_plain_text))
+        if (!chunk_fits(s, c, &c->chunks[block], rows_of_block(s, block)))
             return corrupt(err, s->path, "a block's entry contradicts itself");
     c->verified = try_alloc0(s->n_blocks + 1);
     return c->verified ? RC_OK : err_set(err, RC_NO_MEMORY, "%s: out of memory", s->path);

@@ -56,9 +56,9 @@ bool row_matches(struct store_scratch *x, uint64_t row)
         }                                                                                          \
     } while (0)
 
-/* Packed numbers are decoded first: a run of them at once where the rows stand together. */
-static size_t select_packed(const struct chunk_view *v, int64_t low, int64_t high,
-                            const uint16_t *in, size_t n, uint16_t *out)
+/* Other numbers are decoded first: a run of them at once where the rows stand together. */
+static size_t select_decoded(const struct chunk_view *v, int64_t low, int64_t high,
+                             const uint16_t *in, size_t n, uint16_t *out)
 {
     UNINITIALIZED int64_t keys[BATCH_ROWS];
     uint64_t span = (uint64_t)high - (uint64_t)low;
@@ -75,7 +75,7 @@ static size_t select_packed(const struct chunk_view *v, int64_t low, int64_t hig
     return kept;
 }
 
-/* Whole bytes are compared as they lie, as differences from the base. */
+/* Whole bytes of FORM_KEYS are compared as they lie, as differences from the base. */
 static size_t select_whole(const struct chunk_view *v, int64_t low, int64_t high,
                            const uint16_t *in, size_t n, uint16_t *out)
 {
@@ -110,8 +110,8 @@ static size_t select_keys(const struct chunk_view *v, const struct key_range *r,
     int64_t low = r->low > e->min ? r->low : e->min, high = r->high < e->max ? r->high : e->max;
     if (low > high)
         return 0;
-    size_t kept =
-        v->mask ? select_packed(v, low, high, in, n, out) : select_whole(v, low, high, in, n, out);
+    size_t kept = v->mask || v->form != FORM_KEYS ? select_decoded(v, low, high, in, n, out)
+                                                  : select_whole(v, low, high, in, n, out);
     if (!v->validity)
         return kept;
     size_t valid = 0;

@@ -77,6 +77,12 @@ MUST_CHECK enum rc encode_text(struct store_writer *w, struct column_build *c, s
 /* Appends to the file at an 8-byte boundary; @ret_at is where. */
 MUST_CHECK enum rc writer_append(struct store_writer *w, const void *p, size_t n, uint64_t *ret_at,
                                  struct err *err);
+/* forms.c: a shorter form of the keys, if there is one, into @e (base, form, detail) and @codes,
+ * which hold the differences from @e's base, those of NULLs 0. */
+void choose_form(const struct column_build *c, bool is_ordinal, const int64_t *keys,
+                 const uint8_t *valid, size_t n, struct chunk_entry *e, uint64_t *codes);
+/* Numbers of so few bits are left as they are: looking for something shorter costs more. */
+#define LEAST_BITS_TO_SHORTEN 8
 /* spool.c */
 MUST_CHECK enum rc spool_block(struct store_writer *w, struct column_build *c, struct err *err);
 MUST_CHECK enum rc spool_finish(struct store_writer *w, struct column_build *c, struct err *err);

@@ -18,6 +18,7 @@
 #include "engine/query_child.h"
 #include "query/query.h"
 #include "store/store.h"
+#include "unit/store/encodings.h"
 
 /* ---- chance: replays from its seed ---- */
 
@@ -104,6 +105,7 @@ void answer_print(const char *name, const struct answer *a);
 
 struct tally {
     uint64_t pairs, seeks, groups, rows, long_way, block_skips, postings;
+    uint64_t encodings[N_ENCODINGS]; /* blocks read */
 };
 
 struct lane { /* one thread */

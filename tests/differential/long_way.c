@@ -110,6 +110,8 @@ static enum rc make_world(struct world *w, struct err *err)
 static void drop_world(struct world *w)
 {
     struct err err = ERR_INIT;
+    if (w->store)
+        encodings_add(w->store, w->lane->tally.encodings);
     store_free(w->store);
     engine_source_free(w->source);
     manifest_free(w->manifest);

@@ -20,6 +20,7 @@
 #define VARIATIONS 4         /* of the values of one request: statements are used again */
 #define WORLDS_A_LONG_WAY 12 /* one world in so many goes through files */
 #define LIMIT_THREADS 16
+#define PAIRS_THAT_MEET_ALL 50000 /* encodings of blocks */
 
 int offloader_engine_main(int argc, char **argv);
 
@@ -117,6 +118,8 @@ static bool short_way(struct lane *l, struct chance *c)
     if (rc != RC_OK)
         printf("FAILED: %s\n", err.message);
     bool fine = rc == RC_OK && run_requests(l, c, &t, store);
+    if (store)
+        encodings_add(store, l->tally.encodings);
     store_free(store);
     table_done(&t);
     return fine;
@@ -179,6 +182,8 @@ static void add_up(struct tally *to, const struct tally *from)
     to->long_way += from->long_way;
     to->block_skips += from->block_skips;
     to->postings += from->postings;
+    for (size_t i = 0; i < N_ENCODINGS; i++)
+        to->encodings[i] += from->encodings[i];
 }
 
 static int run(uint64_t seed, int n_threads)
@@ -211,6 +216,10 @@ static int run(uint64_t seed, int n_threads)
         (unsigned long long)all.block_skips, (unsigned long long)all.postings,
         (unsigned long long)all.rows, (double)(monotonic_us() - began_us) / 1e6,
         has_failed ? "DIFFERENT" : "the same bytes");
+    if (!encodings_print(all.encodings) && all.pairs >= PAIRS_THAT_MEET_ALL && !has_failed) {
+        printf("FAILED: an encoding was never read\n");
+        return 1;
+    }
     return has_failed ? 1 : 0;
 }
 

@@ -111,7 +111,16 @@ static struct str random_text(struct table *t, struct chance *c, size_t spread)
     return (struct str){p, (size_t)n};
 }
 
-enum habit { HABIT_FEW, HABIT_SOME, HABIT_MANY, HABIT_ODD, HABIT_ONE, HABIT_RISING, N_HABITS };
+enum habit {
+    HABIT_FEW,
+    HABIT_SOME,
+    HABIT_MANY,
+    HABIT_ODD,
+    HABIT_ONE,
+    HABIT_RISING,
+    HABIT_STEPS,
+    N_HABITS
+};
 
 static int64_t random_integer(struct chance *c, enum habit h, size_t row, bool wide)
 {
@@ -129,6 +138,8 @@ static int64_t random_integer(struct chance *c, enum habit h, size_t row, bool w
         return 7;
     case HABIT_RISING:
         return (int64_t)row / 3;
+    case HABIT_STEPS:
+        return (int64_t)chance_below(c, 40000) * 1000 - 7;
     case N_HABITS:
         break;
     }
@@ -150,6 +161,8 @@ static double random_double(struct chance *c, enum habit h, size_t row, bool for
         return 0.1;
     case HABIT_RISING:
         return (double)row * 0.7;
+    case HABIT_STEPS:
+        return ((double)chance_below(c, 2000000) - 1000000) / 1000;
     case N_HABITS:
         break;
     }
@@ -181,8 +194,9 @@ static struct value random_value(struct table *t, struct chance *c, enum column_
                 : 20000 + random_integer(c, h == HABIT_MANY ? HABIT_RISING : h, row, false) % 400;
         break;
     case TYPE_TIMESTAMP:
-        v.integer = h == HABIT_ODD
-                        ? (chance_is(c, 50) ? TIMESTAMP_MIN_US : TIMESTAMP_MAX_US)
+        v.integer = h == HABIT_ODD ? (chance_is(c, 50) ? TIMESTAMP_MIN_US : TIMESTAMP_MAX_US)
+                    : h == HABIT_STEPS
+                        ? INT64_C(1780000000000000) + (int64_t)chance_below(c, 1000000) * 1000000
                         : INT64_C(1780000000000000) +
                               random_integer(c, h == HABIT_MANY ? HABIT_RISING : h, row, false) %
                                   100000 * 1000003;
@@ -227,7 +241,7 @@ static void fill_column(struct table *t, struct chance *c, int column, bool for_
     /* Many blocks: values that let whole blocks be skipped, and keys that pay for a posting list.
      */
     if (t->n_rows > LARGE_ROWS && chance_is(c, 75)) {
-        h = chance_is(c, 65) ? HABIT_RISING : HABIT_SOME;
+        h = chance_is(c, 65) ? HABIT_RISING : chance_is(c, 50) ? HABIT_SOME : HABIT_STEPS;
         nulls = nulls < 30 ? nulls : 0;
     }
     if (column == t->tenant_column)

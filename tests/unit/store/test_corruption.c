@@ -232,6 +232,58 @@ static void test_foreign_versions_are_refused(void **state)
     }
 }
 
+/* Entries of blocks that verify and lie: what a reader would do with them must not begin. */
+static void test_entries_that_lie_are_refused(void **state)
+{
+    enum { BYTE_WIDTH = 44, BYTE_BITS, BYTE_FORM, BYTE_DETAIL };
+    static const struct {
+        int column; /* of test_schema; N_TEST_COLUMNS: the ordinal */
+        uint32_t version;
+        struct {
+            int at, value;
+        } set[2];
+        const char *why;
+    } rows[] = {
+        {COLUMN_AT, 2, {{BYTE_BITS, 57}}, "more bits than one load has"},
+        {COLUMN_AT, 2, {{BYTE_BITS, 255}}, "more bits than a number has"},
+        {COLUMN_AT, 2, {{BYTE_WIDTH, 4}}, "packed and whole"},
+        {COLUMN_AT, 2, {{BYTE_BITS, 0}, {BYTE_WIDTH, 3}}, "a width that is none"},
+        {COLUMN_AT, 2, {{BYTE_BITS, 1}}, "too many bytes for so few bits"},
+        {COLUMN_AT, 2, {{BYTE_FORM, 4}}, "a form that is none"},
+        {COLUMN_AT, 2, {{BYTE_FORM, 1}}, "a decimal that is no double"},
+        {COLUMN_AT, 2, {{BYTE_FORM, 2}, {BYTE_DETAIL, 19}}, "steps past 64 bits"},
+        {COLUMN_AT, 2, {{BYTE_FORM, 3}}, "files in a column of the table"},
+        {COLUMN_AT, 2, {{BYTE_DETAIL, 1}}, "a detail of no form"},
+        {COLUMN_AT, 1, {{BYTE_FORM, 0}}, "packed before version 2"},
+        {COLUMN_RATE, 2, {{BYTE_FORM, 2}}, "steps of doubles"},
+        {COLUMN_RATE, 2, {{BYTE_FORM, 1}, {BYTE_DETAIL, 19}}, "more places than there are powers"},
+        {COLUMN_TENANT, 2, {{BYTE_FORM, 2}}, "steps of dictionary codes"},
+        {COLUMN_WORD, 2, {{BYTE_BITS, 8}}, "plain text in bits"},
+        {COLUMN_WORD, 2, {{BYTE_FORM, 1}}, "plain text in decimals"},
+        {N_TEST_COLUMNS, 2, {{BYTE_FORM, 3}, {BYTE_DETAIL, 41}}, "more of a row than there is"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct store *s = NULL;
+        struct err err = ERR_INIT;
+        struct store_header h;
+        char *copy = x_alloc(file.n);
+        memcpy(copy, file.bytes, file.n);
+        memcpy(&h, copy, sizeof h);
+        char *chunk = copy + h.directory_at + (N_TEST_COLUMNS + 1) * sizeof(struct column_entry) +
+                      (size_t)rows[i].column * sizeof(struct chunk_entry);
+        for (size_t j = 0; j < ARRAY_LEN(rows[i].set) && rows[i].set[j].at; j++)
+            chunk[rows[i].set[j].at] = (char)rows[i].set[j].value;
+        h.version = rows[i].version;
+        h.directory_crc = crc32c(0, copy + h.directory_at, (size_t)h.directory_bytes);
+        h.crc = crc32c(0, &h, offsetof(struct store_header, crc));
+        memcpy(copy, &h, sizeof h);
+        put_file(copy, file.n);
+        CHECK_INT(rows[i].why, store_open(file.directory, &s, &err), RC_CORRUPT);
+        mem_free(copy);
+    }
+}
+
 /* The file shrinks under the map: SIGBUS is one failed query, and the process lives. */
 static void test_truncated_under_the_map(void **state)
 {
@@ -258,6 +310,7 @@ int main(void)
         cmocka_unit_test(test_scrub_alone_finds_every_byte_it_reads),
         cmocka_unit_test(test_every_length_is_found),
         cmocka_unit_test(test_foreign_versions_are_refused),
+        cmocka_unit_test(test_entries_that_lie_are_refused),
         cmocka_unit_test(test_truncated_under_the_map),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
