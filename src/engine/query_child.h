@@ -30,7 +30,7 @@ struct sql_bind {
     struct value value; /* text borrowed from the query */
     enum bind_type type;
 };
-#define LIMIT_BINDS (QUERY_LIMIT_FILTERS + QUERY_LIMIT_OUTPUTS + 1)
+#define LIMIT_BINDS (QUERY_LIMIT_FILTERS + QUERY_LIMIT_OUTPUTS + 2)
 
 struct query_sql {
     struct buf text;

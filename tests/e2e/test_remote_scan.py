@@ -117,6 +117,8 @@ def test_the_same_rows_as_local_table(remote):
             params.append(f"since=2026-01-{rng.randrange(1, 31):02}")
         if rng.random() < 0.5:
             params.append(f"grp=group%20{rng.randrange(55)}")
+        if rng.random() < 0.3:  # past 10,000 another statement finds the page
+            params.append(f"offset={rng.choice([5, 9999, 10001, 11000, rng.randrange(N_ROWS)])}")
         kind, query = rng.choice(["rows", "sums"]), "&".join(params)
         pages = {mode: server.get(f"/v1/endpoints/{kind}_{mode}?{query}") for mode in ("local_table", "remote_scan")}
         for _ in range(3):

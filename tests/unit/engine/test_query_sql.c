@@ -84,9 +84,41 @@ static const struct {
      1},
     {"the largest limit does not overflow",
      {.outputs = plain, .n_outputs = 1, .limit = UINT64_MAX, .offset = UINT64_MAX},
-     "SELECT c0 AS o0, ord FROM t ORDER BY ord ASC NULLS LAST LIMIT 9223372036854775807 OFFSET "
+     "SELECT c0 AS o0, ord FROM t WHERE ord IN (SELECT ord FROM t ORDER BY ord ASC NULLS LAST "
+     "LIMIT 9223372036854775807 OFFSET CAST(random() * 0 AS BIGINT) + CAST($1 AS BIGINT)) ORDER BY "
+     "ord ASC NULLS LAST LIMIT "
      "9223372036854775807",
+     1},
+    {"the last page that is not deep",
+     {.outputs = plain, .n_outputs = 1, .limit = 5, .offset = 10000},
+     "SELECT c0 AS o0, ord FROM t ORDER BY ord ASC NULLS LAST LIMIT 6 OFFSET 10000",
      0},
+    {"a deep page: which rows, then the rows; its filters are bound once",
+     {.outputs = plain,
+      .n_outputs = 2,
+      .filters = filters,
+      .n_filters = 2,
+      .order = order,
+      .n_order = 1,
+      .limit = 5,
+      .offset = 10001},
+     "SELECT c0 AS o0, c1 AS o1, ord FROM t WHERE c0 = CAST($1 AS VARCHAR) AND c1 >= CAST($2 AS "
+     "BIGINT) AND ord IN (SELECT ord FROM t WHERE c0 = CAST($1 AS VARCHAR) AND c1 >= CAST($2 AS "
+     "BIGINT) ORDER BY c1 DESC NULLS LAST, ord ASC NULLS LAST LIMIT 6 OFFSET CAST(random() * 0 AS "
+     "BIGINT) + "
+     "CAST($3 AS BIGINT)) ORDER BY c1 DESC NULLS LAST, ord ASC NULLS LAST LIMIT 6",
+     3},
+    {"deep among groups: a sort that spills",
+     {.outputs = sums,
+      .n_outputs = 1,
+      .grouped = true,
+      .groups = groups,
+      .n_groups = 1,
+      .limit = 5,
+      .offset = 10001},
+     "SELECT * FROM (SELECT c0 AS o0, count(*) AS n FROM t GROUP BY c0) ORDER BY o0 ASC NULLS LAST "
+     "LIMIT 6 OFFSET CAST(random() * 0 AS BIGINT) + CAST($1 AS BIGINT)",
+     1},
 };
 
 static void test_shapes(void **state)
