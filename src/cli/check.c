@@ -23,7 +23,7 @@ static enum rc check_parquet(const struct manifest *m, const char *shown_as,
     AUTO(mem_free_auto) const char **paths = x_array0(m->n_files, sizeof *paths);
     for (size_t i = 0; i < m->n_files; i++)
         paths[i] = m->files[i].location;
-    return engine_inspect(m, paths, NULL, shown_as, findings, err);
+    return engine_inspect(m, paths, NULL, shown_as, findings, NULL, err);
 }
 
 enum rc check_manifest(const char *path, const char *project_root, const struct dataset *dataset,

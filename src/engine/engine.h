@@ -82,12 +82,14 @@ struct engine_reader {
 
 /*
  * Checks each Parquet file's columns and types (and row_count) against the manifest's schema in a
- * child; findings carry "files[i].path". Used by validate and before a remote_scan snapshot serves.
- * @local_paths as in engine_source_new(). @reader may be NULL when every file is local.
+ * child; findings carry "files[i].path". Where all files are Parquet their rows together must be
+ * the manifest's row_count, too. Used by validate and before a remote_scan snapshot serves.
+ * @local_paths as in engine_source_new(). @reader may be NULL when every file is local. @ret_rows
+ * (may be NULL): the rows of the Parquet files, by their footers.
  */
 MUST_CHECK enum rc engine_inspect(const struct manifest *m, const char *const *local_paths,
                                   const struct engine_reader *reader, const char *shown_as,
-                                  struct errlist *findings, struct err *err);
+                                  struct errlist *findings, uint64_t *ret_rows, struct err *err);
 /* Columns of one Parquet or CSV file for scaffolding. */
 MUST_CHECK enum rc engine_describe(const char *local_path, enum file_format format,
                                    struct schema *ret, uint64_t *ret_rows, struct err *err);

@@ -346,16 +346,18 @@ enum rc engine_execute(struct engine *e, const struct engine_source *source, con
 
 /* Sends what is in c->out and waits for END; findings go to @on_finding. */
 static enum rc ask(struct call *c, void (*on_finding)(void *arg, struct bytes_in *in), void *arg,
-                   struct err *err)
+                   uint64_t *ret_total, struct err *err)
 {
-    struct query_result none;
+    struct query_result end = {0};
     enum wire_kind kind;
     enum rc rc = send_out(c, err);
     while (rc == RC_OK && (rc = receive(c, &kind, err)) == RC_OK) {
         struct bytes_in in = {.p = c->in.p, .n = c->in.n};
         if (kind == WIRE_END) {
             c->has_ended = true;
-            return wire_get_end(&in, &none, err);
+            rc = wire_get_end(&in, &end, err);
+            *ret_total = end.total;
+            return rc;
         }
         if (kind == WIRE_RANGE && c->source)
             rc = send_range(c, err);
@@ -372,13 +374,14 @@ static bool ping(struct engine *e)
     struct query_control control = {.deadline_us = monotonic_us() + PING_US};
     struct call c = {.engine = e, .control = &control};
     struct err err = ERR_INIT;
+    uint64_t unused;
     enum rc rc = query_pool_take(e->pool, &control, &c.lease, &err);
     if (rc != RC_OK)
         return rc == RC_TIMEOUT && !atomic_load(&e->is_down); /* all busy: as it was */
     buf_init(&c.in, WIRE_LIMIT_BYTES);
     buf_init(&c.out, WIRE_LIMIT_BYTES);
     wire_finish(&c.out, wire_begin(&c.out, WIRE_PING));
-    rc = ask(&c, NULL, NULL, &err);
+    rc = ask(&c, NULL, NULL, &unused, &err);
     query_pool_give(e->pool, &c.lease, !c.has_ended);
     buf_done(&c.in);
     buf_done(&c.out);
@@ -437,10 +440,25 @@ static void put_inspection(struct buf *b, const struct manifest *m, const struct
     wire_finish(b, began);
 }
 
+/* Each file may have what is said of it, and all of them not what is said of all. */
+static void check_row_count(const struct manifest *m, uint64_t n_rows, const char *shown_as,
+                            struct errlist *findings)
+{
+    bool all_counted = m->has_row_count;
+    for (size_t i = 0; i < m->n_files; i++)
+        all_counted &= m->files[i].format == FILE_PARQUET;
+    if (all_counted && n_rows != m->row_count)
+        errlist_add(findings, FINDING_ERROR, shown_as, 0, 0, "row_count", "row_count_mismatch",
+                    NULL, "the files have %llu rows, the manifest says %llu",
+                    (unsigned long long)n_rows, (unsigned long long)m->row_count);
+}
+
 enum rc engine_inspect(const struct manifest *m, const char *const *local_paths,
                        const struct engine_reader *reader, const char *shown_as,
-                       struct errlist *findings, struct err *err)
+                       struct errlist *findings, uint64_t *ret_rows, struct err *err)
 {
+    uint64_t n_rows = 0;
+    size_t n_before = findings->n_errors;
     struct query_control control = {.deadline_us = monotonic_us() + INSPECT_US};
     struct engine_options options = {.n_connections = 1};
     struct inspection inspection = {m, shown_as, findings};
@@ -454,7 +472,7 @@ enum rc engine_inspect(const struct manifest *m, const char *const *local_paths,
         buf_init(&c.in, WIRE_LIMIT_BYTES);
         buf_init(&c.out, WIRE_LIMIT_BYTES);
         put_inspection(&c.out, m, source);
-        rc = ask(&c, on_finding, &inspection, err);
+        rc = ask(&c, on_finding, &inspection, &n_rows, err);
         if (rc == RC_OK && c.problem.rc != RC_OK && c.problem.rc != RC_NOT_FOUND) {
             err_copy(err, &c.problem); /* the network's fault, not the file's */
             rc = c.problem.rc;
@@ -465,5 +483,9 @@ enum rc engine_inspect(const struct manifest *m, const char *const *local_paths,
     }
     engine_source_free(source);
     engine_free(e);
+    if (rc == RC_OK && findings->n_errors == n_before)
+        check_row_count(m, n_rows, shown_as, findings);
+    if (ret_rows)
+        *ret_rows = n_rows;
     return rc;
 }

@@ -123,11 +123,11 @@ static void run_query(struct connection *c)
 
 static void run_inspect(struct connection *c)
 {
-    static const struct query_result none = {.n_rows = 0};
+    struct query_result result = {.n_rows = 0};
     struct err err = ERR_INIT;
     struct bytes_in in = {.p = c->in.p, .n = c->in.n};
-    IGNORE(source_inspect(c, &in, &err)); /* it is in @err */
-    end_query(c, &err, &none);
+    IGNORE(source_inspect(c, &in, &result.total, &err)); /* it is in @err */
+    end_query(c, &err, &result);
 }
 
 /* A trivial query, answered by DuckDB. */

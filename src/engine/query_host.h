@@ -40,7 +40,8 @@ void source_close(struct connection *c);
 const struct schema *source_contract(const struct host_source *s);
 const char *source_from(const struct host_source *s); /* what rows are selected from */
 /* Looks at every Parquet file that the message describes; a FINDING for each that is not as
- * declared. */
-MUST_CHECK enum rc source_inspect(struct connection *c, struct bytes_in *message, struct err *err);
+ * declared. Their rows are added to @ret_rows. */
+MUST_CHECK enum rc source_inspect(struct connection *c, struct bytes_in *message,
+                                  uint64_t *ret_rows, struct err *err);
 
 #endif

@@ -354,14 +354,15 @@ static void put_finding(struct connection *c, size_t file, const struct err *err
     wire_finish(&c->out, began);
 }
 
-/* Schema and row count of one Parquet file. */
-static enum rc inspect_file(struct ingest *g, size_t i, struct err *err)
+/* Schema and row count of one Parquet file; its rows are added to @rows. */
+static enum rc inspect_file(struct ingest *g, size_t i, uint64_t *rows, struct err *err)
 {
     const struct job_file *f = &g->job.files[i];
     uint64_t n = 0;
     enum rc rc = parquet_check(g, i, NULL, err);
     if (rc == RC_OK)
         rc = parquet_count(g, i, &n, err);
+    *rows += rc == RC_OK ? n : 0;
     if (rc == RC_OK && f->has_row_count && f->row_count != n)
         rc = err_set_code(err, RC_INVALID, "row_count_mismatch",
                           "%s: has %llu rows, the manifest says %llu", f->shown_as,
@@ -369,7 +370,8 @@ static enum rc inspect_file(struct ingest *g, size_t i, struct err *err)
     return rc;
 }
 
-enum rc source_inspect(struct connection *c, struct bytes_in *message, struct err *err)
+enum rc source_inspect(struct connection *c, struct bytes_in *message, uint64_t *ret_rows,
+                       struct err *err)
 {
     struct host_source s = {.state = SOURCE_PREPARING};
     struct ingest g;
@@ -380,7 +382,8 @@ enum rc source_inspect(struct connection *c, struct bytes_in *message, struct er
         fill_job(c, &s.described, &g);
         for (size_t i = 0; i < g.job.n_files; i++) {
             struct err problem = ERR_INIT;
-            if (g.job.files[i].format == FILE_PARQUET && inspect_file(&g, i, &problem) != RC_OK)
+            if (g.job.files[i].format == FILE_PARQUET &&
+                inspect_file(&g, i, ret_rows, &problem) != RC_OK)
                 put_finding(c, i, &problem);
         }
         drop_job(&g);

@@ -140,12 +140,10 @@ static void fill_facts(const struct build *b, const struct order *o, const struc
 
 /* ---- files that stay where they are ---- */
 
-/* A check that looks at values needs the rows here. */
-static bool checks_values(const struct checks *c, bool has_row_count)
+/* A check that looks at values needs the rows here; counts are in the footers. */
+static bool checks_values(const struct checks *c)
 {
-    bool counts = c->has_min_rows || c->has_max_row_drop || c->has_max_row_growth;
-    return c->n_not_null || c->n_unique || c->n_max_null_ratio || c->has_min_tenant_ratio ||
-           (counts && !has_row_count);
+    return c->n_not_null || c->n_unique || c->n_max_null_ratio || c->has_min_tenant_ratio;
 }
 
 /* Every endpoint reads the files where they are, and nothing else asks for their rows. CSV files
@@ -154,7 +152,7 @@ static bool stores_nothing(const struct state *s, const struct order *o, const s
 {
     const struct dataset *d = o->dataset;
     if (!d->any_remote_scan || d->any_local_table || s->refresh->options.for_duckdb ||
-        (!o->errand.override_checks && checks_values(&d->checks, m->has_row_count)))
+        (!o->errand.override_checks && checks_values(&d->checks)))
         return false;
     for (size_t i = 0; i < m->n_files; i++)
         if (!m->files[i].remote || m->files[i].format != FILE_PARQUET)
@@ -162,11 +160,11 @@ static bool stores_nothing(const struct state *s, const struct order *o, const s
     return true;
 }
 
-/* What an ingest would have counted, from what the manifest and the store say: a pinned version
+/* What an ingest would have found, from what the footers and the store say: a pinned version
  * stands for its contents. */
-static void report_in_place(const struct manifest *m, struct ingest_report *ret)
+static void report_in_place(const struct manifest *m, uint64_t n_rows, struct ingest_report *ret)
 {
-    ret->n_rows = m->has_row_count ? m->row_count : 0;
+    ret->n_rows = n_rows;
     ret->file_hashes = x_array0(m->n_files, sizeof *ret->file_hashes);
     ret->file_sizes = x_array0(m->n_files, sizeof *ret->file_sizes);
     for (size_t i = 0; i < m->n_files; i++) {
@@ -186,16 +184,18 @@ static enum rc inspect(struct build *b, const struct manifest *m, const char *co
                        struct ingest_report *report, struct err *err)
 {
     struct errlist findings = ERRLIST_INIT;
+    uint64_t n_rows = 0;
     enum rc rc = take_turn(b->state, err);
     if (rc != RC_OK)
         return rc;
-    rc = engine_inspect(m, paths, &b->state->refresh->options.reader, "manifest", &findings, err);
+    rc = engine_inspect(m, paths, &b->state->refresh->options.reader, "manifest", &findings,
+                        &n_rows, err);
     give_turn(b->state);
     if (rc == RC_OK)
         rc = first_finding(&findings, err);
     errlist_done(&findings);
     if (rc == RC_OK)
-        report_in_place(m, report);
+        report_in_place(m, n_rows, report);
     return rc == RC_OK || rc == RC_INVALID ? rc : blame_source(rc, err);
 }
 

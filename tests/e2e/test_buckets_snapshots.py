@@ -310,6 +310,27 @@ def test_the_newest_commit_serves(gcs, serve, tmp_path):
     wait_for(lambda: ids(server) == ["gen4"], "the next commit")
 
 
+def test_rows_of_an_export_that_is_read_in_place_are_counted(gcs, serve, tmp_path):
+    """No manifest says how many there are: the footers do, for diagnostics, metrics and checks alike."""
+    name = "part-00000-tid-5.parquet"
+    gcs.put("bkt", f"prod/g/{name}", parquet("SELECT 'r' || i AS id, i AS n FROM range(12345) t(i)"))
+    export(gcs, "5", 1, added=[name, "part-00000-tid-5.c000.snappy.parquet"])
+    source = {"type": "databricks", "bucket": "bkt", "prefix": "prod/g", "interval_seconds": 1}
+    project = write_tree(tmp_path / "project", sourced(source, schema=GEN, mode="remote_scan"))
+    path = project / "datasets/kv.yml"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "checks": {"min_rows": 12346}}))
+    server = serve(project, **FAST, **gcs.env())
+    size = sum(len(gcs.buckets["bkt"][f"prod/g/{n}"].body) for n in (name, "part-00000-tid-5.c000.snappy.parquet"))
+    active = server.dataset("kv")["active_snapshot"]
+    assert (active["rows"], active["bytes"]) == (12346, size)
+    assert gauge(server, "offloader_snapshot_rows", dataset="kv") == 12346
+    assert gauge(server, "offloader_snapshot_bytes", dataset="kv") == size
+    assert all("range" in r.headers for r in gcs.seen("get", "part-")), "nothing is downloaded"
+    export(gcs, "6", 1, updated="2027-01-01T00:00:00Z")
+    wait_for(lambda: attempt(server) == ("rejected", "check_failed"), "an export of one row")
+    assert server.dataset("kv")["active_snapshot"]["snapshot_id"] == "tid_5"
+
+
 def test_databricks_on_s3(serve, tmp_path):
     with S3(KEYS) as s3:
         export(s3, "1", 1)
@@ -400,6 +421,7 @@ def test_remote_scan_never_reads_another_version(gcs, serve, tmp_path):
 @pytest.mark.parametrize("columns, rows, code", [
     ("'a' AS id, 'x' AS n", 1, "schema_data_mismatch"),
     ("'a' AS id", 1, "schema_data_mismatch"),
+    ("'a' AS id, 1::BIGINT AS n", 2, "row_count_mismatch"),
 ])
 def test_remote_scan_checks_the_schema_before_it_serves(gcs, serve, tmp_path, columns, rows, code):
     gcs.put("g", "a.parquet", parquet(f"SELECT {columns}"))
