@@ -39,6 +39,42 @@ static void rank_endpoint(const struct endpoint *e, struct ranked *ranked)
     }
 }
 
+/* Do all requests of @e have one value for @column? */
+static bool is_always_bound(const struct dataset *d, const struct endpoint *e, int column)
+{
+    bool bound = e->tenant_scoped && column == d->tenant_column;
+    for (size_t i = 0; i < e->n_filters; i++) {
+        const struct param *p = &e->params[e->filters[i].param];
+        bound |= e->filters[i].column == column && e->filters[i].op == FILTER_EQ &&
+                 (p->required || p->has_default);
+    }
+    return bound;
+}
+
+/* Is there a request of @e that the sort does not lead to the rows of one value of @column? */
+static bool passes_by_the_sort(const struct dataset *d, const struct endpoint *e, int column)
+{
+    for (int i = 0; i < d->n_sort_columns; i++) {
+        if (d->sort_columns[i] == column)
+            return false;
+        if (!is_always_bound(d, e, d->sort_columns[i]))
+            return true;
+    }
+    return true;
+}
+
+/* Posting lists are worth their bytes only where the sort does not find the rows as well. */
+static void mark_equality_columns(struct dataset *d, const struct endpoint *e)
+{
+    if (e->serving_mode != MODE_LOCAL_TABLE)
+        return;
+    for (size_t i = 0; i < e->n_filters; i++) {
+        int column = e->filters[i].column;
+        if (e->filters[i].op == FILTER_EQ)
+            d->equality_columns[column] |= passes_by_the_sort(d, e, column);
+    }
+}
+
 static void prepare_dataset(struct reader *r, struct project *p, int index)
 {
     struct dataset *d = &p->datasets[index];
@@ -57,16 +93,15 @@ static void prepare_dataset(struct reader *r, struct project *p, int index)
                                          e->max_staleness_minutes < d->tightest_staleness_minutes))
             d->tightest_staleness_minutes = e->max_staleness_minutes;
     }
-    for (size_t i = 0; i < d->schema.n_columns; i++)
-        d->equality_columns[i] = ranked[i].has_eq;
-    if (d->tenant_column >= 0) {
-        d->equality_columns[d->tenant_column] = true;
+    if (d->tenant_column >= 0)
         d->sort_columns[d->n_sort_columns++] = d->tenant_column;
-    }
     qsort(ranked, d->schema.n_columns, sizeof *ranked, compare_ranked);
     for (size_t i = 0; i < d->schema.n_columns && i < LIMIT_RANKED_COLUMNS; i++)
         if (ranked[i].n_endpoints)
             d->sort_columns[d->n_sort_columns++] = ranked[i].column;
+    for (size_t i = 0; i < p->n_endpoints; i++)
+        if (p->endpoints[i].dataset == index)
+            mark_equality_columns(d, &p->endpoints[i]);
 }
 
 /* ---- fingerprints: SHA-256 over length-prefixed fields, so that no two lists look alike ---- */

@@ -53,7 +53,8 @@ struct dataset {
     struct source source;
     struct checks checks;
     /* Physical sort the endpoints call for: tenant first, then the ranked filter columns (at most
-     * STORE_LIMIT_SORT_COLUMNS together), and which columns are filtered by eq. */
+     * STORE_LIMIT_SORT_COLUMNS together), and which columns are filtered by eq in requests that
+     * the sort does not lead to their rows: posting lists may pay there. */
     int sort_columns[8];
     int n_sort_columns;
     bool *equality_columns;                /* per schema column */

@@ -26,7 +26,7 @@ struct store_writer_options {
         *sort_columns; /* the physical order rows will arrive in: these, NULLs last, then ordinal */
     int n_sort_columns;
     int tenant_column;            /* -1: none; else it is sort_columns[0] */
-    const bool *equality_columns; /* per column: some endpoint filters it with eq (posting lists) */
+    const bool *equality_columns; /* per column: filtered with eq past the sort (posting lists) */
 };
 
 /* A column-wise batch. Fixed-width: @fixed holds int32 (DATE, INTEGER), int64 (TIMESTAMP, BIGINT),

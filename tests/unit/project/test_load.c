@@ -3,10 +3,9 @@
  * Every rule of a project: each row replaces one file of a valid project and names all findings
  * that must come of it, as file:line:column: path: code, one a line.
  */
-#include "unit.h"
+#include "files.h"
 
 #include "base/errlist.h"
-#include "base/mem.h"
 #include "project/project.h"
 
 #define OFFLOADER "offloader.yml"
@@ -35,17 +34,6 @@ static const struct {
                "columns: [id, n]\n"},
     {KEYS, "keys: [{ id: k, hash: " HASH ", endpoints: [kv], status: active }]\n"},
 };
-
-static char *directory;
-
-static void write_file(const char *name, const char *text)
-{
-    struct err err = ERR_INIT;
-    AUTO(mem_free_auto) char *path = path_join(directory, name);
-    AUTO(mem_free_auto) char *parent = x_strndup(path, (size_t)(strrchr(path, '/') - path));
-    CHECK_OK(name, io_mkdir_all(parent, 0700, &err), &err);
-    CHECK_OK(name, io_write_file(path, text, strlen(text), 0600, &err), &err);
-}
 
 static int setup(void **state)
 {
