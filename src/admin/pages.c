@@ -119,7 +119,7 @@ static bool process_gauge(struct admin *a, enum metric m, double *ret)
     if (m == METRIC_up)
         *ret = 1;
     else if (m == METRIC_duckdb_up)
-        *ret = engine_is_up(a->options.engine);
+        *ret = engine_is_up(a->options.engine, NULL);
     else if (m == METRIC_ready)
         *ret = refresh_is_ready(a->options.refresh) && !atomic_load(a->options.draining);
     else if (m == METRIC_pool_connections)
@@ -224,6 +224,7 @@ void page_diagnostics(struct admin *a, struct buf *b)
 {
     AUTO(mem_free_auto) char *mode = refresh_object_store_mode(a->options.refresh);
     char config_version[21];
+    const char *down_why = NULL;
     struct json_writer w;
     refresh_config_version(a->options.refresh, config_version);
     jw_init(&w, b);
@@ -237,7 +238,7 @@ void page_diagnostics(struct admin *a, struct buf *b)
     jw_key(&w, "object_store_mode");
     jw_cstr(&w, mode);
     jw_key(&w, "duckdb_status");
-    jw_cstr(&w, "ok");
+    jw_cstr(&w, engine_is_up(a->options.engine, &down_why) ? "ok" : down_why);
     write_pool(a, &w);
     write_cache(a, &w);
     jw_key(&w, "ready");

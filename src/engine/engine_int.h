@@ -41,4 +41,15 @@ void query_pool_give(struct query_pool *p, struct query_lease *lease, bool broke
 void query_pool_stop(const struct query_lease *lease, uint64_t number);
 bool query_pool_was_used(struct query_pool *p);
 
+/* ---- module.c ---- */
+
+/* Why no child can load the engine, where that is plain to see; NULL: it is not. Literal. */
+const char *module_problem(void);
+
+/* ---- ingest_parent.c ---- */
+
+/* True when the last ingest failed for another reason than its data: is DuckDB there at all? */
+bool ingest_is_in_trouble(void);
+void ingest_forget_trouble(void);
+
 #endif

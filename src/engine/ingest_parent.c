@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The serving process's side of ingest and describe: start, feed, listen, end. */
-#include <dlfcn.h>
-#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,8 +9,8 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/timeutil.h"
+#include "engine/engine_int.h"
 #include "engine/job.h"
-#include "engine/process.h"
 #include "engine/query_wire.h"
 
 #define LISTEN_US 200000 /* how often a cancellation is looked at */
@@ -175,9 +173,25 @@ static enum rc run_ingest_child(const struct buf *text, struct listening *l, str
     if (rc == RC_OK)
         rc = listen_to(&p, l, err);
     bool fine = process_end(&p, rc != RC_OK, how);
-    if (rc == RC_OK && (!fine || !l->has_result))
+    const char *problem = fine || l->has_error ? NULL : module_problem();
+    if (problem && rc != RC_CANCELLED) {
+        err->rc = RC_OK; /* that the child did not take its job is no news */
+        rc = err_set(err, RC_IO, "%s", problem);
+    } else if (rc == RC_OK && (!fine || !l->has_result))
         rc = err_set(err, RC_IO, "the DuckDB process %s before it was done", how);
     return rc;
+}
+
+static _Atomic bool in_trouble;
+
+bool ingest_is_in_trouble(void)
+{
+    return atomic_load(&in_trouble);
+}
+
+void ingest_forget_trouble(void)
+{
+    atomic_store(&in_trouble, false);
 }
 
 enum rc engine_ingest(const struct ingest_job *job, struct ingest_report *ret, struct err *err)
@@ -188,6 +202,8 @@ enum rc engine_ingest(const struct ingest_job *job, struct ingest_report *ret, s
     job_write(&text, job);
     enum rc rc = run_ingest_child(&text, &l, err);
     buf_done(&text);
+    if (rc != RC_CANCELLED)
+        atomic_store(&in_trouble, rc != RC_OK && rc != RC_INVALID);
     if (rc != RC_OK && l.has_result)
         ingest_report_done(ret);
     return rc;
@@ -262,34 +278,4 @@ enum rc engine_describe(const char *local_path, enum file_format format, struct 
         rc = err_set(err, RC_INVALID, "%s: is no readable data file", local_path);
     *ret_rows = d.n_rows;
     return rc;
-}
-
-/* ---- the child's entry: loads the module that is linked with DuckDB ---- */
-
-int engine_child_main(int argc, char **argv)
-{
-    char path[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 32);
-    if (n <= 0) {
-        fprintf(stderr, "offloader: cannot find this program's own path\n");
-        return 1;
-    }
-    path[n] = 0;
-    char *slash = strrchr(path, '/');
-    (void)snprintf(slash + 1, sizeof path - (size_t)(slash + 1 - path), "offloader-engine.so");
-    void *module = dlopen(path, RTLD_NOW | RTLD_GLOBAL);
-    if (!module) {
-        fprintf(stderr, "offloader: cannot load the engine: %s\n", dlerror());
-        return 1;
-    }
-    int (*run)(int, char **) = NULL;
-    *(void **)&run = dlsym(module, "offloader_engine_main"); /* POSIX's way to get a function */
-    if (!run) {
-        fprintf(stderr, "offloader: the engine module is not this program's\n");
-        return 1;
-    }
-    int status = run(argc, argv);
-    /* No destructors and no leak check: the system takes a job's memory, DuckDB's included. */
-    (void)fflush(NULL); /* what could not be said shows as a missing line */
-    _exit(status);
 }

@@ -369,34 +369,54 @@ static enum rc ask(struct call *c, void (*on_finding)(void *arg, struct bytes_in
     return rc;
 }
 
-static bool ping(struct engine *e)
+static bool ping(struct engine *e, struct query_pool *pool)
 {
     struct query_control control = {.deadline_us = monotonic_us() + PING_US};
     struct call c = {.engine = e, .control = &control};
     struct err err = ERR_INIT;
     uint64_t unused;
-    enum rc rc = query_pool_take(e->pool, &control, &c.lease, &err);
+    enum rc rc = query_pool_take(pool, &control, &c.lease, &err);
     if (rc != RC_OK)
         return rc == RC_TIMEOUT && !atomic_load(&e->is_down); /* all busy: as it was */
     buf_init(&c.in, WIRE_LIMIT_BYTES);
     buf_init(&c.out, WIRE_LIMIT_BYTES);
     wire_finish(&c.out, wire_begin(&c.out, WIRE_PING));
     rc = ask(&c, NULL, NULL, &unused, &err);
-    query_pool_give(e->pool, &c.lease, !c.has_ended);
+    query_pool_give(pool, &c.lease, !c.has_ended);
     buf_done(&c.in);
     buf_done(&c.out);
     return rc == RC_OK;
 }
 
-bool engine_is_up(struct engine *e)
+/* Where only ingests need DuckDB no process is kept for asking. */
+static bool ping_once(struct engine *e)
+{
+    struct query_pool *pool = query_pool_new(1, 0, NULL);
+    bool up = ping(e, pool);
+    query_pool_free(pool);
+    return up;
+}
+
+bool engine_is_up(struct engine *e, const char **ret_why)
 {
     int64_t now_us = monotonic_us(), before_us = atomic_load(&e->pinged_us);
-    if (!query_pool_was_used(e->pool))
+    bool is_used = query_pool_was_used(e->pool);
+    if (!is_used && !ingest_is_in_trouble()) {
+        atomic_store(&e->is_down, false);
         return true;
+    }
     if (now_us - before_us > PING_EVERY_US &&
-        atomic_compare_exchange_strong(&e->pinged_us, &before_us, now_us))
-        atomic_store(&e->is_down, !ping(e));
-    return !atomic_load(&e->is_down);
+        atomic_compare_exchange_strong(&e->pinged_us, &before_us, now_us)) {
+        atomic_store(&e->is_down, !(is_used ? ping(e, e->pool) : ping_once(e)));
+        if (!atomic_load(&e->is_down))
+            ingest_forget_trouble(); /* it was that ingest's own */
+    }
+    if (!atomic_load(&e->is_down))
+        return true;
+    const char *problem = module_problem();
+    if (ret_why)
+        *ret_why = problem ? problem : "DuckDB's processes end as they start: the log says why";
+    return false;
 }
 
 /* ---- inspection ---- */

@@ -5,7 +5,7 @@
  */
 METRIC(up, "offloader_up", METRIC_GAUGE, "1 while the process runs.")
 METRIC(ready, "offloader_ready", METRIC_GAUGE, "1 when the instance may take traffic.")
-METRIC(duckdb_up, "offloader_duckdb_up", METRIC_GAUGE, "1 when DuckDB answers or was not needed yet.")
+METRIC(duckdb_up, "offloader_duckdb_up", METRIC_GAUGE, "1 when DuckDB answers, or nothing needs it.")
 METRIC(build_info, "offloader_build_info", METRIC_GAUGE, "Always 1; the labels say what runs.")
 METRIC(pool_connections, "offloader_pool_connections", METRIC_GAUGE, "Workers of the query pool.")
 METRIC(pool_busy, "offloader_pool_busy", METRIC_GAUGE, "Workers that run a query now.")
