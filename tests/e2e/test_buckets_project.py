@@ -300,6 +300,26 @@ def test_a_copy_that_was_touched_or_is_of_another_bucket_is_not_used(gcs, serve,
     refuses(tmp_path, "gs://cfg/p/", gcs.env(), cache)
 
 
+@pytest.mark.parametrize("file", ["applied.json", "offloader.yml", "endpoints/kv.yml", "data/kv.csv"])
+def test_a_flipped_bit_in_the_copy_is_found(gcs, serve, tmp_path, file):
+    """With the bucket there it is fetched anew; without it there is no copy."""
+    cache = tmp_path / "kept"
+    gcs.put_tree("cfg", "p/", tree())
+    first = serve("gs://cfg/p/", cache=cache, **FAST, **gcs.env())
+    path = cache / "config" / file if file == "applied.json" else cache / "config" / sync_of(first)["revision"] / file
+    first.stop()
+    body = bytearray(path.read_bytes())
+    body[len(body) // 2] ^= 4
+    path.write_bytes(body)
+    gets = gcs.count("get")
+    gcs.deny = True
+    refuses(tmp_path, "gs://cfg/p/", gcs.env(), cache)
+    gcs.deny = False
+    server = serve("gs://cfg/p/", cache=cache, **FAST, **gcs.env())
+    assert ids(server) == ["a", "b"] and gcs.count("get") > gets and sync_of(server)["error"] is None
+    assert path.read_bytes() != body
+
+
 def test_a_restart_without_changes_downloads_nothing(gcs, serve, tmp_path):
     cache = tmp_path / "kept"
     gcs.put_tree("cfg", "p/", tree())

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 import time
 
 from conftest import Server, wait_for
@@ -228,23 +229,44 @@ def test_a_forced_refresh_of_the_active_id_keeps_the_target(serve, project):
 
 
 def test_a_manifest_replaced_while_it_is_read(serve, project):
-    """Renamed over and rewritten in place, at once: what serves is always one that was published whole."""
+    """By renames and in place, without a pause, while refreshes read it: a torn one is rejected, and what serves is
+    always one that was published whole."""
     p = project()
     p.publish("r0", [("a", 0)])
-    s = serve(p.path, OFFLOADER_REFRESH_INTERVAL="1")
-    manifest = p.path / "data/manifest.json"
-    for i in range(1, 40):
-        p.publish(f"r{i}", [("a", i)])
-        text = manifest.read_text()
-        with open(manifest, "r+") as f:  # in place, byte by byte for a moment
-            f.truncate(0)
-            f.write(text[:50])
-            f.flush()
-            f.write(text[50:])
+    s = serve(p.path)
+    manifest, ended = p.path / "data/manifest.json", threading.Event()
+
+    def publish():
+        i = 0
+        while not ended.is_set():
+            i += 1
+            p.publish(f"r{i}", [("a", i)])
+            text = manifest.read_text()
+            with open(manifest, "r+") as f:
+                f.truncate(0)
+                for at in range(0, len(text), 100):  # torn for most of the time
+                    f.write(text[at:at + 100])
+                    f.flush()
+
+    writer = threading.Thread(target=publish)
+    writer.start()
+    statuses = []
+
+    def refresh():
         r = s.post("/datasets/kv/refresh")
-        assert r.status == 200 and r.json["snapshot_id"] == f"r{i}"
+        statuses.append(r.status)
+        assert r.status == 200 or r.json["attempt"]["status"] == "rejected", r.body
         answer = s.get("/v1/endpoints/kv")
-        assert answer.meta["snapshot_id"] == f"r{answer.rows[0]['n']}"
+        assert answer.status == 200 and answer.meta["snapshot_id"] == f"r{answer.rows[0]['n']}"
+        return len(statuses) >= 40 and {200, 409} <= set(statuses)
+
+    try:
+        wait_for(refresh, "whole manifests and torn ones")
+    finally:
+        ended.set()
+        writer.join()
+    assert s.post("/datasets/kv/refresh").status == 200
+    assert served(s) == json.loads(manifest.read_text())["snapshot_id"]
 
 
 def test_a_data_file_cut_between_check_and_read(serve, project):

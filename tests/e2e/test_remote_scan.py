@@ -154,6 +154,22 @@ def test_the_block_cache_is_bounded_and_starts_empty(remote, web):
     assert not os.path.exists(blocks)
 
 
+def test_kept_ranges_that_rot_are_read_again(remote, web):
+    server = remote(modes=("remote_scan",))
+    path = "/v1/endpoints/rows_remote_scan?day=2026-01-12&limit=500"
+    expected = server.get(path).rows
+    for pid in server.children("__query"):  # DuckDB keeps some in memory
+        os.kill(pid, signal.SIGKILL)
+    with open(os.path.join(server.cache, "remote", "blocks"), "r+b") as f:
+        kept = bytearray(f.read())
+        for at in range(0, len(kept), 4096):
+            kept[at] ^= 1
+        f.seek(0)
+        f.write(kept)
+    web.requests.clear()
+    assert server.get(path).rows == expected and web.count() > 0
+
+
 def test_a_replaced_object_is_refused(remote, web, parquet):
     server = remote(modes=("remote_scan",), OFFLOADER_REMOTE_CACHE_BYTES="64KiB")
     assert server.get("/v1/endpoints/rows_remote_scan?day=2026-01-02&limit=1").status == 200
