@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the long runs share: counts that can be cut, runs of tests/e2e at other counts, what a process uses."""
 import os
+import re
 import subprocess
 import sys
+import time
 
-from conftest import BIN, ROOT
+from conftest import BIN, ROOT, wait_for
 
 SHARE = float(os.environ.get("OFFLOADER_LONG_SHARE", "1"))
 
@@ -27,3 +29,20 @@ def memory_kib(s):
 
 def descriptors(s):
     return len(os.listdir(f"/proc/{s.process.pid}/fd"))
+
+
+def anonymous_kib(s):
+    """Memory of its own: PSS would tell of whoever else runs the same binary."""
+    return int(re.search(r"^Anonymous:\s+(\d+)", open(f"/proc/{s.process.pid}/smaps_rollup").read(), re.M).group(1))
+
+
+def settled(s):
+    """(RSS KiB, anonymous KiB, descriptors) once they no longer change; nobody should be connected."""
+    seen = []
+
+    def is_still():
+        seen.append((memory_kib(s), anonymous_kib(s), descriptors(s)))
+        time.sleep(0.25)
+        return len(seen) > 20 and len(set(seen[-20:])) == 1
+    wait_for(is_still, "memory to settle", 120)
+    return seen[-1]

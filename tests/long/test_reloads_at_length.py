@@ -1,36 +1,106 @@
 # SPDX-License-Identifier: Apache-2.0
-"""R-08: reloads every 50 to 100 ms under load."""
+"""R-08: reloads every 50 to 100 ms under load: valid ones, invalid ones, cutovers of schema and tenant
+column, superseded and cancelled ones. After a warm-up of the same mixture, as many again and more must
+leave memory and descriptors where they were."""
+import os
+import random
 import time
 
-from conftest import wait_for
-from rows import count, descriptors, memory_kib
+from rows import count, settled
 from stamped import Load, Stamped, check_report
+
+RELOADS, REQUESTS, WARM_UP = 1000, 5_000_000, 400
+SEED = int(os.environ.get("OFFLOADER_TEST_SEED", "1"))
+PAGE = 20
+INVALID = (
+    ("endpoints/kv.yml", "name: ["),
+    ("endpoints/kv.yml", "name: kv\nversion: 1\ndataset: nowhere\n"),
+    ("endpoints/kv.yml", "name: kv\nversion: 1\ndataset: kv\nquery: { select: [{ as: x, column: no_such }] }\ncolumns: [x]\n"),
+    ("datasets/kv.yml", "id: kv\nmanifest: data/manifest.json\nschema:\n  - { name: id, type: NO_SUCH }\n"),
+    ("offloader.yml", "version: 1\nauth: sometimes\n"),
+    ("keys/keys.yml", "keys:\n  - { id: x, hash: short, status: active }\n"),
+)
+
+
+class Reloads:
+    def __init__(self, project, server, dice):
+        self.p, self.s, self.dice, self.stamp = project, server, dice, 1
+        self.done = dict.fromkeys(("valid", "invalid", "cutover", "superseded", "cancelled"), 0)
+
+    def reload(self, kind, *results):
+        self.done[kind] += 1
+        answer = self.s.post("/reload")
+        assert answer.status == (409 if kind == "invalid" else 200) and (not results or answer.json["result"] in results), (kind, answer.body)
+
+    def swap(self):
+        self.stamp += 1
+        self.p.swap(self.s, self.stamp)
+        for old in (self.p.path / "data").glob("*.csv"):
+            if int(old.name.split("-")[0]) < self.stamp - 3:
+                old.unlink()
+
+    def round(self, i):
+        p, kind = self.p, i % 10
+        if kind in (2, 5):
+            name, text = INVALID[i // 10 % len(INVALID)]
+            (p.path / name).write_text(text)
+            self.reload("invalid")
+            p.configure(p.contract)
+        elif kind == 4:
+            p.configure(p.contract + 1)
+            self.reload("cutover", "applied")
+            assert self.s.dataset("kv")["cutover_pending"]
+            self.swap()
+        elif kind == 7:
+            home = p.contract
+            p.configure(home + 1)
+            self.reload("superseded")
+            p.configure(home + 2)
+            self.reload("superseded")
+            p.configure(home)
+            self.reload("cancelled")
+            assert not self.s.dataset("kv")["cutover_pending"]
+        elif kind == 9:
+            p.configure(p.contract + 1)
+            self.reload("superseded")
+            p.configure(p.contract + 1)
+            self.reload("cutover", "applied")
+            self.swap()
+        else:
+            p.configure(p.contract, description=f"revision {i}")
+            self.reload("valid", "applied")
+
+    def run(self, n, goes_on=lambda: False):
+        """Rounds until there were n reloads; goes_on asks for more."""
+        i, target = 0, sum(self.done.values()) + n
+        while sum(self.done.values()) < target or i % 80 or goes_on():  # to the same contract modulo 4
+            next_s = time.monotonic() + 0.05 + 0.05 * self.dice.random()
+            self.round(i)
+            i += 1
+            time.sleep(max(0, next_s - time.monotonic()))
 
 
 def test_r08(serve, tmp_path):
-    """Reloads every 50 to 100 ms, every tenth a cutover that another supersedes."""
-    p = Stamped(tmp_path / "project")
+    p = Stamped(tmp_path / "project", rows=200)
     p.publish(1)
     p.history.append(1)
     s = serve(p.path)
-    n, stamp, before = count(1000), 1, None
-    with Load(s, p, rate=4000) as load:
-        for i in range(n):
-            if i == n // 5:
-                before = (descriptors(s), memory_kib(s))
-            if i % 10 == 9:
-                p.configure(p.contract + 2)
-                s.post("/reload")
-                p.configure(p.contract - 1)
-                s.post("/reload")
-                stamp += 1
-                p.swap(s, stamp)
-            else:
-                p.configure(p.contract, description=f"revision {i}")
-                assert s.post("/reload").status == 200
-            time.sleep(0.05)
-    report = load.end()
-    wait_for(lambda: descriptors(s) <= before[0], "descriptors to go back")
-    print(f"R-08: {n} rounds, {report['requests']} requests, bad {report['bad']}, descriptors {before[0]} and {descriptors(s)}, "
-          f"memory {before[1]} and {memory_kib(s)} KiB")
+    reloads = Reloads(p, s, random.Random(SEED))
+    options = {"rows": PAGE, "query": f"?limit={PAGE}", "connections": 32}
+    with Load(s, p, **options) as load:
+        reloads.run(count(WARM_UP))
+    check_report(load.end(), p.history)
+    rss, own, n_descriptors = settled(s)
+    warm_up, began = dict(reloads.done), time.monotonic()
+    with Load(s, p, requests=count(REQUESTS), **options) as load:
+        reloads.run(count(RELOADS), lambda: load.process.poll() is None)
+    report, seconds = load.end(), time.monotonic() - began
+    done = {k: n - warm_up[k] for k, n in reloads.done.items()}
+    rss_after, own_after, n_after = settled(s)
+    change = abs(rss_after / rss - 1) * 100
+    print(f"R-08: {sum(done.values())} reloads in {seconds:.0f} s ({done}), {report['requests']} requests, bad {report['bad']}, seed {SEED}; "
+          f"before and after, settled: descriptors {n_descriptors} and {n_after}, RSS {rss} and {rss_after} KiB, "
+          f"{change:.2f} % (target 1); anonymous memory {own} and {own_after} KiB")
     check_report(report, p.history)
+    assert n_after == n_descriptors
+    assert change <= 1
