@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the long runs share: counts that can be cut, runs of tests/e2e at other counts, what a process uses."""
+"""What the long runs share: counts that can be cut, runs of tests/e2e at other counts, a producer that
+cleans up behind itself, what a process uses."""
 import os
 import re
 import subprocess
@@ -21,6 +22,38 @@ def again(file, select, **env):
                        env={**os.environ, "OFFLOADER_BIN": BIN, **env}, capture_output=True, text=True)
     print("\n".join(x.lstrip(".") for x in r.stdout.splitlines() if "R-" in x))
     assert r.returncode == 0, r.stdout[-4000:]
+
+
+class Producer:
+    """Publishes to a server again and again, and keeps only the files that may still be read."""
+
+    def __init__(self, project, server):
+        self.p, self.s, self.stamp = project, server, 1
+
+    def next(self):
+        self.stamp += 1
+        for old in (self.p.path / "data").glob("*.csv"):
+            if int(old.name.split("-")[0]) < self.stamp - 3:
+                old.unlink()
+        return self.stamp
+
+    def swap(self):
+        self.p.swap(self.s, self.next())
+
+
+# Files that no revision may have: each reload with one of them is refused.
+INVALID = (
+    ("endpoints/kv.yml", "name: ["),
+    ("endpoints/kv.yml", "name: kv\nversion: 1\ndataset: nowhere\n"),
+    ("endpoints/kv.yml", "name: kv\nversion: 1\ndataset: kv\nquery: { select: [{ as: x, column: no_such }] }\ncolumns: [x]\n"),
+    ("datasets/kv.yml", "id: kv\nmanifest: data/manifest.json\nschema:\n  - { name: id, type: NO_SUCH }\n"),
+    ("offloader.yml", "version: 1\nauth: sometimes\n"),
+    ("keys/keys.yml", "keys:\n  - { id: x, hash: short, status: active }\n"),
+)
+
+
+def disk_kib(s):
+    return sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(s.cache) for f in fs) // 1024
 
 
 def memory_kib(s):

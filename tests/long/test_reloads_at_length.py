@@ -6,38 +6,24 @@ import os
 import random
 import time
 
-from rows import count, settled
+from rows import INVALID, Producer, count, settled
 from stamped import Load, Stamped, check_report
 
 RELOADS, REQUESTS, WARM_UP = 1000, 5_000_000, 400
 SEED = int(os.environ.get("OFFLOADER_TEST_SEED", "1"))
 PAGE = 20
-INVALID = (
-    ("endpoints/kv.yml", "name: ["),
-    ("endpoints/kv.yml", "name: kv\nversion: 1\ndataset: nowhere\n"),
-    ("endpoints/kv.yml", "name: kv\nversion: 1\ndataset: kv\nquery: { select: [{ as: x, column: no_such }] }\ncolumns: [x]\n"),
-    ("datasets/kv.yml", "id: kv\nmanifest: data/manifest.json\nschema:\n  - { name: id, type: NO_SUCH }\n"),
-    ("offloader.yml", "version: 1\nauth: sometimes\n"),
-    ("keys/keys.yml", "keys:\n  - { id: x, hash: short, status: active }\n"),
-)
 
 
-class Reloads:
+class Reloads(Producer):
     def __init__(self, project, server, dice):
-        self.p, self.s, self.dice, self.stamp = project, server, dice, 1
+        super().__init__(project, server)
+        self.dice = dice
         self.done = dict.fromkeys(("valid", "invalid", "cutover", "superseded", "cancelled"), 0)
 
     def reload(self, kind, *results):
         self.done[kind] += 1
         answer = self.s.post("/reload")
         assert answer.status == (409 if kind == "invalid" else 200) and (not results or answer.json["result"] in results), (kind, answer.body)
-
-    def swap(self):
-        self.stamp += 1
-        self.p.swap(self.s, self.stamp)
-        for old in (self.p.path / "data").glob("*.csv"):
-            if int(old.name.split("-")[0]) < self.stamp - 3:
-                old.unlink()
 
     def round(self, i):
         p, kind = self.p, i % 10

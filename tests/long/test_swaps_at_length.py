@@ -8,7 +8,7 @@ swaps is then done as fast as the two cores allow."""
 import time
 
 import pytest
-from rows import SHARE, count
+from rows import SHARE, Producer, count
 from stamped import Load, Stamped, check_report
 
 REQUESTS, SWAPS, ROLLBACKS = 5_000_000, 500, 100  # of each of the two
@@ -18,23 +18,19 @@ QUIET, PACED, STRAIGHT, FLAT_OUT = range(4)
 TARGET = 1.5
 
 
-class Changes:
+class Changes(Producer):
     """Swaps, every fifth followed by a rollback."""
 
     def __init__(self, project, server):
-        self.project, self.server = project, server
-        self.stamp, self.swaps, self.rollbacks = 1, 0, 0
+        super().__init__(project, server)
+        self.swaps, self.rollbacks = 0, 0
 
     def one(self):
-        self.stamp += 1
-        self.project.swap(self.server, self.stamp)
+        self.swap()
         self.swaps += 1
         if self.swaps % 5 == 0:
-            self.project.rollback(self.server)
+            self.p.rollback(self.s)
             self.rollbacks += 1
-        for old in (self.project.path / "data").glob("*.csv"):
-            if int(old.name.split("-")[0]) < self.stamp - 3:
-                old.unlink()
 
 
 @pytest.mark.parametrize("public", [True, False], ids=["public", "keyed"])
