@@ -60,7 +60,8 @@ class Server:
         self.log_path = self.cache + ".log"
         self.process, self.timeout_s = None, 30
 
-    def start(self, ready=True):
+    def launch(self):
+        """Starts the process and waits for nothing."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("OFFLOADER_")}
         env.update(OFFLOADER_CONFIG=self.project, OFFLOADER_SECRET_KEY_BASE=SECRET,
                    OFFLOADER_CACHE_DIR=self.cache, OFFLOADER_API_PORT=str(self.api_port),
@@ -70,9 +71,12 @@ class Server:
         env.update(self.extra)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([self.binary, "serve"], env=env, stdout=log, stderr=log)
+
+    def start(self, ready=True, deadline_s=DEADLINE_S):
+        self.launch()
         wait_for(self.is_live, "the admin port")
         if ready:
-            wait_for(lambda: self.admin("/ready").status == 200, "readiness")
+            wait_for(lambda: self.admin("/ready").status == 200, "readiness", deadline_s)
         return self
 
     def is_live(self):

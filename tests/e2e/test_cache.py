@@ -19,7 +19,8 @@ from stamped import TENANTS, Stamped, token
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fault"))
 from control import Control  # noqa: E402
 
-FLIPS = int(os.environ.get("OFFLOADER_TEST_FLIPS", "36"))
+FIRST_FLIP, END_OF_FLIPS = (int(x) for x in os.environ.get("OFFLOADER_TEST_FLIPS", "0:36").split(":"))
+MANY_FLIPS = 1000  # from here on every byte of each header has its turn
 SEED = int(os.environ.get("OFFLOADER_TEST_SEED", "1"))
 
 
@@ -73,37 +74,49 @@ def flip(path, at, bit):
         f.write(bytes([byte ^ 1 << bit]))
 
 
+def place_of(number, paths, dice):
+    """(kind, byte): by dice; a long run goes through the store's header and the small files byte by byte first."""
+    small = [(kind, at) for kind in ("facts", "index", "record") for at in range(os.path.getsize(paths[kind]))]
+    every = [("store", at) for at in range(256)] + small
+    if MANY_FLIPS <= number < MANY_FLIPS + len(every):
+        return every[number - MANY_FLIPS]
+    kind = ("facts", "index", "store", "store", "store", "record")[number % 6]
+    size = os.path.getsize(paths[kind])
+    at = dice.randrange(min(size, 4096)) if number % 6 == 2 else dice.randrange(size)  # header, or anywhere
+    while kind == "store" and not any(a <= at < b for a, b in checked_ranges(paths[kind])):
+        at = dice.randrange(size)
+    return kind, at
+
+
 def test_r10_single_bit_flips(warm, tmp_path):
     """Each is found before a caller sees it, what was found is in quarantine, and everything is rebuilt."""
-    dice = random.Random(SEED)
-    print(f"R-10: {FLIPS} flips, seed {SEED}")
-    for i in range(FLIPS):
+    found = dict.fromkeys(files_of(warm.cache), 0)
+    for i in range(FIRST_FLIP, END_OF_FLIPS):
+        dice = random.Random(f"{SEED} {i}")
         cache = tmp_path / "flipped"
         shutil.rmtree(cache, ignore_errors=True)
         shutil.copytree(warm.cache, cache)
-        kind = ("facts", "index", "store", "store", "store", "record")[i % 6]
-        path = files_of(cache)[kind]
-        size = os.path.getsize(path)
-        at = dice.randrange(min(size, 4096)) if i % 6 == 2 else dice.randrange(size)  # header, or anywhere
-        while kind == "store" and not any(a <= at < b for a, b in checked_ranges(path)):
-            at = dice.randrange(size)
-        flip(path, at, bit := dice.randrange(8))
-        where = f"OFFLOADER_TEST_SEED={SEED}: flip {i}, {kind}, byte {at} of {size}, bit {bit}"
+        paths = files_of(cache)
+        kind, at = place_of(i, paths, dice)
+        flip(paths[kind], at, bit := dice.randrange(8))
+        where = f"OFFLOADER_TEST_SEED={SEED} OFFLOADER_TEST_FLIPS={i}:{i + 1}: {kind}, byte {at}, bit {bit}"
         s = Server(warm.path, cache).start()
         try:
             if kind == "record":
                 r = s.post("/hold", headers={"Idempotency-Key": "k"})
-                assert r.status == 200 and "idempotent-replay" not in r.headers, where
-                continue
-            wait_for(lambda: os.listdir(cache / "quarantine"), f"{where}: what does not verify to be quarantined")
-            wait_for(lambda: s.dataset("kv")["last_good"] == "g2-c0" and s.get("/v1/endpoints/kv", token("acme")).status == 200,
-                     f"{where}: the rebuild")
-            check_rows(s, 300, {2})
+                assert r.status == 200 and "idempotent-replay" not in r.headers
+            else:
+                wait_for(lambda: os.listdir(cache / "quarantine"), "what does not verify to be quarantined")
+                wait_for(lambda: s.dataset("kv")["last_good"] == "g2-c0" and s.get("/v1/endpoints/kv", token("acme")).status == 200,
+                         "the rebuild")
+                check_rows(s, 300, {2})
+            found[kind] += 1
         except AssertionError as e:
             raise AssertionError(f"{where}: {e}") from e
         finally:
             s.stop()
-    assert FLIPS > 0
+    assert sum(found.values()) == END_OF_FLIPS - FIRST_FLIP > 0
+    print(f"R-10: flips {FIRST_FLIP} to {END_OF_FLIPS - 1}, seed {SEED}, each found, quarantined and rebuilt: {found}")
 
 
 def test_the_previous_snapshot_serves_while_the_active_one_is_rebuilt(warm):
