@@ -135,6 +135,7 @@ static enum rc make_serving(struct daemon *d, struct err *err)
         .n_workers = (int)s->pool_size,
         .remote_cap = (int)s->remote_scan_concurrency,
         .queue_timeout_us = s->queue_timeout_ms * 1000,
+        .local_cap = cpu_quota(),
     };
     struct engine_options engine = {
         .n_connections = (int)s->pool_size,

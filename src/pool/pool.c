@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One mutex, two queues (local, remote), n workers and a keeper that sheds jobs whose time is up.
- * Jobs run and are shed without the lock.
+ * One mutex, two kinds of jobs (local, remote) with a queue and a lane each, n workers and a keeper
+ * that sheds jobs whose time is up. Jobs run and are shed without the lock.
+ *
+ * Local jobs need a CPU, so only as many run at once as local_cap says: more would all take longer.
+ * One that runs for longer than a quarter of the queue timeout stops counting, so that what is slow
+ * lets what is quick pass on the workers that are left.
  */
 #include "pool/pool.h"
 
@@ -9,19 +13,22 @@
 #include "base/thread.h"
 #include "base/timeutil.h"
 #include "metrics/metrics.h"
+#include "pool/lane.h"
 
 #define JOBS_QUEUED_PER_WORKER 64
-#define SMOOTHING 8 /* weight of the past against one more service time */
+#define SLOW_SHARE 4 /* of the queue timeout: a local job that runs longer gives up its place */
 
 struct queue {
     struct pool_job *first, *last;
     int n;
+    struct lane lane;
 };
 
 struct worker {
     struct pool *pool;
     pthread_t thread;
     int index;
+    int64_t local_from_us; /* it runs a local job since then; 0: it does not. Under the lock. */
 };
 
 struct pool {
@@ -32,7 +39,8 @@ struct pool {
     pthread_t keeper;
     int n_workers, n_started, remote_cap, queue_limit;
     int busy, remote_busy;
-    int64_t queue_timeout_us, service_us;
+    int64_t queue_timeout_us;
+    int64_t keeper_until_us; /* when it looks again by itself */
     bool has_keeper, stopping;
 };
 
@@ -59,18 +67,73 @@ static struct pool_job *pop(struct queue *q)
     return j;
 }
 
-/* The older of what may run now. */
-static struct pool_job *next_job(struct pool *p)
+/* Is there a place for one more local job among those that count? When the next one stops counting
+ * goes to @ret_next_us, INT64_MAX when none will. */
+static bool local_has_room(const struct pool *p, int64_t now_us, int64_t *ret_next_us)
 {
+    int n = 0;
+    *ret_next_us = INT64_MAX;
+    for (int i = 0; i < p->n_workers; i++) {
+        int64_t until_us = p->workers[i].local_from_us + p->queue_timeout_us / SLOW_SHARE;
+        if (p->workers[i].local_from_us == 0 || until_us <= now_us)
+            continue;
+        n++;
+        *ret_next_us = until_us < *ret_next_us ? until_us : *ret_next_us;
+    }
+    return n < p->local.lane.width;
+}
+
+/* Whose first job runs next: the older of what may run now; NULL: none may. */
+static struct queue *next_queue(struct pool *p, int64_t now_us)
+{
+    int64_t next_us;
     bool remote_may = p->remote.first && p->remote_busy < p->remote_cap;
-    if (remote_may && (!p->local.first || p->remote.first->queued_us < p->local.first->queued_us))
-        return pop(&p->remote);
-    return pop(&p->local);
+    bool local_may = p->local.first && local_has_room(p, now_us, &next_us);
+    if (remote_may && local_may)
+        return p->remote.first->queued_us < p->local.first->queued_us ? &p->remote : &p->local;
+    return remote_may ? &p->remote : local_may ? &p->local : NULL;
+}
+
+static void wake_for_what_may_run(struct pool *p, int64_t now_us)
+{
+    if (p->busy < p->n_workers && next_queue(p, now_us))
+        cond_signal(&p->work);
 }
 
 static bool is_cancelled(const struct pool_job *j)
 {
     return j->cancelled && atomic_load_explicit(j->cancelled, memory_order_relaxed);
+}
+
+/* When the keeper looks again: somebody's time is up, or a local job stops counting. */
+static int64_t next_deadline(const struct pool *p, int64_t now_us)
+{
+    int64_t at_us = INT64_MAX, next_us;
+    const struct queue *queues[] = {&p->local, &p->remote};
+    for (size_t i = 0; i < ARRAY_LEN(queues); i++) {
+        const struct pool_job *first = queues[i]->first;
+        int64_t limit_us = lane_limit_us(&queues[i]->lane);
+        if (first && first->queued_us + limit_us < at_us)
+            at_us = first->queued_us + limit_us;
+    }
+    if (p->local.first && !local_has_room(p, now_us, &next_us) && next_us < at_us)
+        at_us = next_us;
+    return at_us;
+}
+
+static void tell_keeper(struct pool *p, int64_t now_us)
+{
+    if (next_deadline(p, now_us) < p->keeper_until_us)
+        cond_signal(&p->time);
+}
+
+static void run_one(struct worker *w, struct pool_job *j, int64_t from_us)
+{
+    metrics_queue_wait(from_us - j->queued_us);
+    if (is_cancelled(j))
+        j->on_shed(j);
+    else
+        j->run(j, w->index);
 }
 
 static void *worker_main(void *arg)
@@ -79,28 +142,28 @@ static void *worker_main(void *arg)
     struct pool *p = w->pool;
     mutex_lock(&p->lock);
     while (!p->stopping) {
-        struct pool_job *j = next_job(p);
-        if (!j) {
+        int64_t from_us = monotonic_us();
+        struct queue *q = next_queue(p, from_us);
+        if (!q) {
             cond_wait(&p->work, &p->lock);
             continue;
         }
-        bool is_remote = j->is_remote; /* the job is gone after run() */
+        bool is_remote = q == &p->remote;
         p->busy++;
         p->remote_busy += is_remote;
+        w->local_from_us = is_remote ? 0 : from_us;
+        struct pool_job *j = pop(q); /* gone after it has run */
+        lane_look(&q->lane, q->n, from_us);
+        wake_for_what_may_run(p, from_us);
+        tell_keeper(p, from_us);
         mutex_unlock(&p->lock);
-        int64_t from_us = monotonic_us();
-        metrics_queue_wait(from_us - j->queued_us);
-        if (is_cancelled(j))
-            j->on_shed(j);
-        else
-            j->run(j, w->index);
+        run_one(w, j, from_us);
         int64_t took_us = monotonic_us() - from_us;
         mutex_lock(&p->lock);
-        p->service_us += (took_us - p->service_us) / SMOOTHING;
+        lane_on_served(&q->lane, took_us);
         p->busy--;
         p->remote_busy -= is_remote;
-        if (is_remote && p->remote.first)
-            cond_signal(&p->work);
+        w->local_from_us = 0;
     }
     mutex_unlock(&p->lock);
     return NULL;
@@ -109,18 +172,11 @@ static void *worker_main(void *arg)
 /* Takes the first job of @q that has waited too long, or all of them when the pool stops. */
 static struct pool_job *pop_late(struct pool *p, struct queue *q, int64_t now_us)
 {
-    bool is_late = q->first && (p->stopping || now_us - q->first->queued_us >= p->queue_timeout_us);
-    return is_late ? pop(q) : NULL;
-}
-
-static int64_t next_deadline(const struct pool *p)
-{
-    int64_t at = INT64_MAX;
-    if (p->local.first)
-        at = p->local.first->queued_us;
-    if (p->remote.first && p->remote.first->queued_us < at)
-        at = p->remote.first->queued_us;
-    return at == INT64_MAX ? at : at + p->queue_timeout_us;
+    lane_look(&q->lane, q->n, now_us);
+    bool is_late = q->first && now_us - q->first->queued_us >= lane_limit_us(&q->lane);
+    if (is_late)
+        lane_on_late(&q->lane);
+    return is_late || p->stopping ? pop(q) : NULL;
 }
 
 static void *keeper_main(void *arg)
@@ -141,11 +197,14 @@ static void *keeper_main(void *arg)
         }
         if (p->stopping)
             break;
-        int64_t deadline_us = next_deadline(p);
-        if (deadline_us == INT64_MAX)
+        wake_for_what_may_run(p, now_us);
+        p->keeper_until_us = next_deadline(p, now_us);
+        if (p->keeper_until_us == INT64_MAX)
             cond_wait(&p->time, &p->lock);
         else
-            (void)cond_wait_until(&p->time, &p->lock, deadline_us); /* the loop looks again */
+            (void)cond_wait_until(&p->time, &p->lock,
+                                  p->keeper_until_us); /* the loop looks again */
+        p->keeper_until_us = 0;                        /* it is awake */
     }
     mutex_unlock(&p->lock);
     return NULL;
@@ -166,11 +225,17 @@ enum rc pool_new(const struct pool_options *options, struct pool **ret, struct e
     p->remote_cap = p->n_workers - reserved;
     if (options->remote_cap > 0 && options->remote_cap < p->remote_cap)
         p->remote_cap = options->remote_cap;
+    int local_cap = p->n_workers;
+    if (options->local_cap > 0 && options->local_cap < local_cap)
+        local_cap = options->local_cap;
+    lane_init(&p->local.lane, local_cap, p->queue_timeout_us);
+    lane_init(&p->remote.lane, p->remote_cap, p->queue_timeout_us);
     p->workers = x_array0((size_t)p->n_workers, sizeof *p->workers);
+    for (int i = 0; i < p->n_workers; i++) /* before any runs: workers look at each other */
+        p->workers[i] = (struct worker){.pool = p, .index = i};
     rc = thread_start(&p->keeper, "pool-keeper", keeper_main, p, err);
     p->has_keeper = rc == RC_OK;
     for (int i = 0; rc == RC_OK && i < p->n_workers; i++) {
-        p->workers[i] = (struct worker){.pool = p, .index = i};
         rc = thread_start(&p->workers[i].thread, "worker", worker_main, &p->workers[i], err);
         p->n_started += rc == RC_OK;
     }
@@ -202,43 +267,40 @@ void pool_free(struct pool *p)
     mem_free(p);
 }
 
-/* Would a job of this kind wait longer than the queue timeout? Under the lock. */
-static bool would_wait_too_long(const struct pool *p, bool is_remote)
-{
-    int workers = is_remote ? p->remote_cap : p->n_workers;
-    int busy = is_remote ? p->remote_busy : p->busy;
-    int ahead = is_remote ? p->remote.n : p->local.n + p->remote.n;
-    if (busy < workers && ahead == 0)
-        return false;
-    return (int64_t)(ahead + 1) * p->service_us / workers > p->queue_timeout_us;
-}
-
 enum rc pool_submit(struct pool *p, struct pool_job *j)
 {
     LOCKED(&p->lock);
     struct queue *q = j->is_remote ? &p->remote : &p->local;
-    if (p->stopping || q->n >= p->queue_limit || would_wait_too_long(p, j->is_remote))
+    int64_t now_us = monotonic_us(), next_us;
+    bool has_room =
+        j->is_remote ? p->remote_busy < p->remote_cap : local_has_room(p, now_us, &next_us);
+    lane_look(&q->lane, q->n, now_us);
+    tell_keeper(p, now_us);
+    if (p->stopping || q->n >= p->queue_limit ||
+        !lane_offer(&q->lane, has_room && p->busy < p->n_workers, q->n))
         return RC_BUSY;
-    j->queued_us = monotonic_us();
-    bool was_empty = !p->local.first && !p->remote.first;
+    j->queued_us = now_us;
+    lane_on_queued(&q->lane, q->n, now_us);
     push(q, j);
     cond_signal(&p->work);
-    if (was_empty)
-        cond_signal(&p->time);
+    tell_keeper(p, now_us);
     return RC_OK;
 }
 
 void pool_gauges(struct pool *p, struct pool_gauges *ret)
 {
     LOCKED(&p->lock);
-    int64_t deadline_us = next_deadline(p);
+    int64_t now_us = monotonic_us(), oldest_us = now_us;
+    if (p->local.first)
+        oldest_us = p->local.first->queued_us;
+    if (p->remote.first && p->remote.first->queued_us < oldest_us)
+        oldest_us = p->remote.first->queued_us;
     *ret = (struct pool_gauges){
         .workers = p->n_workers,
         .busy = p->busy,
         .remote_busy = p->remote_busy,
         .remote_cap = p->remote_cap,
         .queued = p->local.n + p->remote.n,
-        .queue_age_us =
-            deadline_us == INT64_MAX ? 0 : monotonic_us() - (deadline_us - p->queue_timeout_us),
+        .queue_age_us = now_us - oldest_us,
     };
 }

@@ -4,10 +4,11 @@
  * plans.
  *
  * A bounded wait is the contract: a job that could not start within the queue timeout is shed. At
- * submission that is predicted (jobs ahead × smoothed service time / workers); a job whose
- * prediction was wrong is shed when its time is up. Remote jobs never take the last quarter of the
- * workers (at least one where there is more than one), so that slow sources cannot starve local
- * work.
+ * submission that is predicted (jobs ahead × smoothed service time / how many run at once); a job
+ * whose prediction was wrong is shed when its time is up. When more comes than can be done, the
+ * wait is cut to about two service times (lane.h), so that answers stay quick while it lasts.
+ * Remote jobs never take the last quarter of the workers (at least one where there is more than
+ * one), so that slow sources cannot starve local work.
  */
 #ifndef OFFLOADER_POOL_POOL_H
 #define OFFLOADER_POOL_POOL_H
@@ -34,6 +35,7 @@ struct pool_options {
     int n_workers, remote_cap;
     int queue_limit; /* jobs; 0: 64 a worker */
     int64_t queue_timeout_us;
+    int local_cap; /* local jobs at once, slow ones aside; 0: all workers */
 };
 MUST_CHECK enum rc pool_new(const struct pool_options *options, struct pool **ret, struct err *err);
 /* Runs no further job (those queued are shed), waits for those that run. */

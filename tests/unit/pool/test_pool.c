@@ -64,15 +64,21 @@ static void set_gate(bool open)
     pthread_mutex_unlock(&lock);
 }
 
-static struct pool *start(int workers, int remote_cap, int queue_limit, int64_t timeout_us)
+static struct pool *start_capped(int workers, int remote_cap, int queue_limit, int64_t timeout_us,
+                                 int local_cap)
 {
-    struct pool_options o = {workers, remote_cap, queue_limit, timeout_us};
+    struct pool_options o = {workers, remote_cap, queue_limit, timeout_us, local_cap};
     struct pool *p = NULL;
     struct err err = ERR_INIT;
     n_running = n_run = n_shed = most_remote = n_remote = 0;
     set_gate(false);
     CHECK_OK("the pool starts", pool_new(&o, &p, &err), &err);
     return p;
+}
+
+static struct pool *start(int workers, int remote_cap, int queue_limit, int64_t timeout_us)
+{
+    return start_capped(workers, remote_cap, queue_limit, timeout_us, 0);
 }
 
 static struct work work(bool is_remote)
@@ -181,6 +187,39 @@ static void test_remote_leaves_room(void **state)
     }
 }
 
+/* As many local jobs run as there are CPUs for: a third waits, though a later remote one runs. */
+static void test_local_jobs_leave_no_cpu_short(void **state)
+{
+    (void)state;
+    struct pool *p = start_capped(4, 4, 100, 60000000, 2);
+    struct work w[4] = {work(false), work(false), work(false), work(true)};
+    struct pool_gauges g;
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pool_submit(p, &w[i].job), RC_OK);
+    wait_until(&n_running, 3);
+    wait_until(&n_remote, 1);
+    pool_gauges(p, &g);
+    assert_true(g.busy == 3 && g.queued == 1);
+    set_gate(true);
+    wait_until(&n_run, 4);
+    pool_free(p);
+}
+
+/* Shown to fail when a slow job goes on counting: the second one was shed. */
+static void test_a_slow_job_lets_others_pass(void **state)
+{
+    (void)state;
+    struct pool *p = start_capped(2, 2, 100, 2000000, 1);
+    struct work w[2] = {work(false), work(false)};
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pool_submit(p, &w[i].job), RC_OK);
+    wait_until(&n_running, 2);
+    set_gate(true);
+    wait_until(&n_run, 2);
+    pool_free(p);
+    assert_false(w[1].was_shed);
+}
+
 static void test_freeing_sheds_what_waits(void **state)
 {
     (void)state;
@@ -204,6 +243,8 @@ int main(void)
         cmocka_unit_test(test_a_late_job_is_shed),
         cmocka_unit_test(test_cancelled_jobs_do_not_run),
         cmocka_unit_test(test_remote_leaves_room),
+        cmocka_unit_test(test_local_jobs_leave_no_cpu_short),
+        cmocka_unit_test(test_a_slow_job_lets_others_pass),
         cmocka_unit_test(test_freeing_sheds_what_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
