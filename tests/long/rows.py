@@ -20,7 +20,7 @@ def again(file, select, **env):
     """A test of tests/e2e with other counts, in a process of its own; its printed lines are shown."""
     r = subprocess.run([sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", os.path.join(ROOT, "tests/e2e", file), "-k", select],
                        env={**os.environ, "OFFLOADER_BIN": BIN, **env}, capture_output=True, text=True)
-    print("\n".join(x.lstrip(".") for x in r.stdout.splitlines() if "R-" in x))
+    print("\n".join(x.lstrip(".") for x in r.stdout.splitlines() if re.search(r"[RS]-\d\d:", x)))
     assert r.returncode == 0, r.stdout[-4000:]
 
 
