@@ -36,7 +36,7 @@ struct action {
     char *source_id, *event_rev;
     char *event_key; /* owned while an event is being handled */
     /* the answer */
-    int status;
+    int status; /* 0: to be acted on */
     struct buf answer;
     bool is_replay, is_deduplicated;
 };
@@ -308,9 +308,9 @@ static void *action_main(void *arg)
 {
     struct action *a = arg;
     struct admin *admin = a->admin;
-    if (a->source_id)
+    if (!a->status && a->source_id)
         act_on_event(a);
-    else
+    else if (!a->status)
         act(a);
     if (a->key && is_stored(a->status))
         idempotency_finish(admin->idempotency, str_from(a->key), a->status,
@@ -446,9 +446,6 @@ static void answer_now(struct action *a)
     struct str extra = a->is_replay       ? STR("Idempotent-Replay: true\r\n")
                        : a->status == 409 ? STR("Retry-After: 1\r\n")
                                           : (struct str){"", 0};
-    if (a->key && is_stored(a->status))
-        idempotency_finish(a->admin->idempotency, str_from(a->key), a->status,
-                           (struct str){a->answer.p, a->answer.n});
     admin_answer(a->admin, a->x, a->status, "application/json", extra,
                  (struct str){a->answer.p, a->answer.n}, a->request_id);
     action_free(a);
@@ -506,8 +503,10 @@ void action_begin(struct admin *admin, struct http_exchange *x, const struct htt
     memcpy(a->request_id, request_id, strlen(request_id) + 1);
     buf_init(&a->answer, 1u << 20);
     struct str key = http_header_get(r, "idempotency-key", NULL);
-    if (!pass_idempotency(a, key) || !pass_dataset_and_body(a))
-        answer_now(a);
-    else
+    if (pass_idempotency(a, key) && pass_dataset_and_body(a))
         start(a, wants_async(r->prefer));
+    else if (a->key)
+        start(a, false); /* the refusal is kept, and a loop waits for no disk */
+    else
+        answer_now(a);
 }

@@ -221,6 +221,8 @@ enum rc idempotency_new(const char *cache_dir, int64_t ttl_hours, struct idempot
     mutex_init(&i->lock);
     cond_init(&i->changed);
     enum rc rc = io_mkdir_all(i->directory, 0755, err);
+    if (rc == RC_OK)
+        rc = io_fsync_dir(cache_dir, err); /* the records' directory lasts before they do */
     if (rc != RC_OK) {
         idempotency_free(i);
         return rc;

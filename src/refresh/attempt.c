@@ -4,6 +4,7 @@
  * lock, and carries out the verdict. A swap is on disk before it is published, so that a restart
  * finds at least what callers have seen.
  */
+#include <assert.h>
 #include <stdio.h>
 
 #include "base/hash.h"
@@ -23,10 +24,16 @@ static int64_t interval_us(const struct state *s)
 
 static void retry_index_locked(struct state *s)
 {
+    char quarantined[DECIDE_ID_BYTES];
     struct err err = ERR_INIT;
-    if (s->index_is_stale &&
-        cache_write_index(s, s->active, s->previous, s->machine.quarantined, &err) == RC_OK)
-        s->index_is_stale = false;
+    if (!s->index_is_stale)
+        return;
+    state_begin_move_locked(s);
+    memcpy(quarantined, s->machine.quarantined, sizeof quarantined);
+    if (s->index_is_stale && !s->machine.is_removed)
+        IGNORE(state_write_index_locked(s, s->active, s->previous, quarantined,
+                                        &err)); /* stays stale: tried again */
+    state_end_move_locked(s);
 }
 
 static void wait_locked(struct state *s)
@@ -143,7 +150,6 @@ static void swap_locked(struct state *s, enum verdict v, struct snapshot *fresh)
     }
     s->active = fresh;
     s->quality_warning = fresh->quality_warning;
-    s->index_is_stale = false;
     const struct event_field fields[] = {{"snapshot_id", fresh->snapshot_id},
                                          {"kind", v == VERDICT_CUTOVER   ? "cutover"
                                                   : v == VERDICT_REBUILT ? "rebuild"
@@ -167,31 +173,36 @@ static struct tally tally_of(const struct outcome *out)
                           .has_look = out->has_seen};
 }
 
-/* A swap that cannot be made durable is a failed attempt: what serves goes on. */
+/*
+ * A swap that cannot be made durable is a failed attempt: what serves goes on. The verdict is found
+ * twice, since requests for a refresh may come while the index is written; nothing that comes then
+ * changes it (moves.c).
+ */
 static enum verdict decide_durably_locked(struct state *s, struct outcome *out,
                                           const struct tempo *tempo)
 {
     struct machine plan = s->machine;
     struct tally t = tally_of(out);
     enum verdict v = decide_settle(&plan, &t, tempo);
-    const struct snapshot *previous = v == VERDICT_SWAP      ? s->active
-                                      : v == VERDICT_REBUILT ? s->previous
-                                                             : NULL;
-    if (takes_over(v) &&
-        cache_write_index(s, out->snapshot, previous, plan.quarantined, &out->err) != RC_OK) {
+    struct snapshot *previous = v == VERDICT_SWAP      ? s->active
+                                : v == VERDICT_REBUILT ? s->previous
+                                                       : NULL;
+    if (takes_over(v) && state_write_index_locked(s, out->snapshot, previous, plan.quarantined,
+                                                  &out->err) != RC_OK) {
+        /* The index on disk may be either one now, and may name what is just discarded: it is
+         * stale. */
         out->status = ATTEMPT_FAILED;
         discard(TAKE(out->snapshot));
-        /* The index on disk may be either one now, and may name what was just discarded. */
-        s->index_is_stale = true;
-        plan = s->machine;
         t = tally_of(out);
-        v = decide_settle(&plan, &t, tempo);
+        v = VERDICT_KEEP;
     }
-    s->machine = plan;
-    return v;
+    enum verdict found = decide_settle(&s->machine, &t, tempo);
+    assert(found == v);
+    return found;
 }
 
-static void settle_locked(struct state *s, struct outcome *out, int64_t at_us, int64_t started_us)
+static void settle_in_turn_locked(struct state *s, struct outcome *out, int64_t at_us,
+                                  int64_t started_us)
 {
     int64_t now_us = monotonic_us();
     struct tempo tempo = {.now_us = now_us, .every_us = interval_us(s)};
@@ -214,9 +225,16 @@ static void settle_locked(struct state *s, struct outcome *out, int64_t at_us, i
     record_locked(s, out, at_us, now_us - started_us);
     if (out->snapshot)
         swap_locked(s, v, TAKE(out->snapshot));
-    retry_index_locked(s);
     if (s->machine.n_answered != n_answered)
         s->answer = s->last;
+}
+
+static void settle_locked(struct state *s, struct outcome *out, int64_t at_us, int64_t started_us)
+{
+    state_begin_move_locked(s);
+    settle_in_turn_locked(s, out, at_us, started_us);
+    state_end_move_locked(s);
+    retry_index_locked(s);
 }
 
 static void make_order_locked(struct state *s, struct order *o)

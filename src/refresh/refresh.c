@@ -139,28 +139,27 @@ enum rc refresh_dataset(struct refresh *r, struct str id, bool override_checks, 
     return RC_OK;
 }
 
-enum rc refresh_rollback(struct refresh *r, struct str id, char *ret_snapshot_id, struct err *err)
+static enum rc roll_back_locked(struct state *s, char *ret_snapshot_id, struct err *err)
 {
+    struct refresh *r = s->refresh;
     struct err problem = ERR_INIT;
-    LOCKED(&r->lock);
-    struct state *s = state_find(r, id);
-    if (!r->is_started)
-        return err_set(err, RC_UNAVAILABLE, "starting");
-    if (!s)
-        return err_set(err, RC_NOT_FOUND, "there is no such dataset");
-    if (!decide_rollback(&s->machine))
+    struct machine plan = s->machine;
+    if (s->machine.is_removed)
+        return err_set(err, RC_NOT_FOUND, "the dataset was removed from the project meanwhile");
+    bool can = decide_rollback(&plan);
+    /* An operator who goes back must get it even on a full disk; the index is then tried again. */
+    if (can && state_write_index_locked(s, s->previous, NULL, plan.quarantined, &problem) != RC_OK)
+        log_event(LOG_ERROR, "cache",
+                  "the index cannot be written: a restart now would undo this rollback",
+                  LF_STR("dataset", s->id), LF_STR("error", problem.message));
+    if (!decide_rollback(&s->machine)) { /* the target may have turned out broken meanwhile */
+        s->index_is_stale |= can;
         return err_set(err, RC_CONFLICT, "there is no previous snapshot to go back to");
+    }
     struct snapshot *left = s->active;
     s->active = TAKE(s->previous);
     s->quality_warning = s->active->quality_warning;
     s->has_seen = false; /* gates compare with what serves: the source is read again */
-    /* An operator who goes back must get it even on a full disk; the index is then tried again. */
-    s->index_is_stale =
-        cache_write_index(s, s->active, NULL, s->machine.quarantined, &problem) != RC_OK;
-    if (s->index_is_stale)
-        log_event(LOG_ERROR, "cache",
-                  "the index cannot be written: a restart now would undo this rollback",
-                  LF_STR("dataset", s->id), LF_STR("error", problem.message));
     const struct event_field fields[] = {{"snapshot_id", s->active->snapshot_id},
                                          {"left", left->snapshot_id}};
     events_add(EVENT_ROLLBACK, s->id, fields, ARRAY_LEN(fields), "rolled back from %s to %s",
@@ -169,6 +168,22 @@ enum rc refresh_rollback(struct refresh *r, struct str id, char *ret_snapshot_id
     publish_locked(r);
     discard(left);
     return RC_OK;
+}
+
+enum rc refresh_rollback(struct refresh *r, struct str id, char *ret_snapshot_id, struct err *err)
+{
+    LOCKED(&r->lock);
+    struct state *s = state_find(r, id);
+    if (!r->is_started)
+        return err_set(err, RC_UNAVAILABLE, "starting");
+    if (!s)
+        return err_set(err, RC_NOT_FOUND, "there is no such dataset");
+    s->n_waiters++;
+    state_begin_move_locked(s);
+    enum rc rc = roll_back_locked(s, ret_snapshot_id, err);
+    state_end_move_locked(s);
+    s->n_waiters--;
+    return rc;
 }
 
 bool refresh_has_dataset(struct refresh *r, struct str id)
@@ -210,14 +225,13 @@ void refresh_hold(struct refresh *r, bool held)
     cond_broadcast(&r->changed);
 }
 
-/* The rollback target is of no use any more: there is none. */
+/* The rollback target is of no use any more: there is none. Its dataset's thread tells the index:
+ * who finds a broken block may be answering a request. */
 static void lose_previous_locked(struct state *s)
 {
-    struct err err = ERR_INIT;
     struct snapshot *gone = TAKE(s->previous);
     decide_lose_previous(&s->machine);
-    s->index_is_stale =
-        cache_write_index(s, s->active, NULL, s->machine.quarantined, &err) != RC_OK;
+    s->index_is_stale = true;
     publish_locked(s->refresh);
     discard(gone);
 }

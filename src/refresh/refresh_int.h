@@ -50,6 +50,7 @@ struct state {
     bool source_reachable, manifest_valid;
     bool quality_warning;
     bool index_is_stale; /* the index on disk could not be written and says less than what serves */
+    bool is_moving;      /* see moves.c */
     uint8_t seen[32];    /* what the manifest looked like at the last attempt */
     bool has_seen;
     struct source_memory memory; /* of the state's own thread, no lock */
@@ -72,6 +73,7 @@ struct refresh {
     size_t n_states;
     int n_materializing;
     bool is_started, stopping, held, ready;
+    bool holds_moves; /* a reload waits for moves, or is being applied */
     pthread_t sync_thread;
     bool has_sync_thread, wants_sync;
     pthread_t scrub_thread;
@@ -212,6 +214,20 @@ void *state_main(void *arg);
 /* Can the store of @source's first remote file still be read? Where queries read files in place, a
  * credential that expired is to be seen before they fail. */
 bool probe_source(struct state *s, const struct engine_source *source);
+
+/* ---- moves.c ---- */
+/* Waits for its turn: keep @s from being freed (n_waiters, or on its own thread), and look again at
+ * what was known before. */
+void state_begin_move_locked(struct state *s);
+void state_end_move_locked(struct state *s);
+/* cache_write_index() of a dataset that is being moved, without the lock meanwhile; @quarantined is
+ * borrowed. Sets index_is_stale when it fails. */
+MUST_CHECK enum rc state_write_index_locked(struct state *s, struct snapshot *active,
+                                            struct snapshot *previous, const char *quarantined,
+                                            struct err *err);
+/* No dataset moves between the two; the caller has reload_lock. */
+void refresh_hold_moves_locked(struct refresh *r);
+void refresh_release_moves_locked(struct refresh *r);
 
 /* ---- refresh.c ---- */
 void publish_locked(struct refresh *r);

@@ -226,6 +226,8 @@ static bool take_news(struct refresh *r, enum rc *rc, struct config_news *news,
                       const struct refusal *refusal, struct err *err)
 {
     LOCKED(&r->lock);
+    bool applied = false;
+    refresh_hold_moves_locked(r);
     if (r->stopping) {
         project_free(TAKE(news->project));
         *rc = err_set(err, RC_UNAVAILABLE, "shutting down");
@@ -234,11 +236,12 @@ static bool take_news(struct refresh *r, enum rc *rc, struct config_news *news,
         *rc = err_set(err, *rc, "%s", refusal->text);
     } else if (news->project) {
         apply_news_locked(r, news);
-        return true;
+        applied = true;
     } else {
         note_unchanged_locked(r);
     }
-    return false;
+    refresh_release_moves_locked(r);
+    return applied;
 }
 
 static bool has_started(struct refresh *r)

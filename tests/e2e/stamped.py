@@ -100,11 +100,11 @@ class Stamped:
 class Load:
     """The load client beside a server. `report` is there once it has ended."""
 
-    def __init__(self, server, project, connections=24, rate=0, requests=0, rows=0, query=""):
+    def __init__(self, server, project, connections=24, rate=0, requests=0, rows=0, query="", reconnect=False):
         """rows: of each answer; 0: all that the tenant has."""
         rows = rows or project.rows * (len(TENANTS) if project.public else 1)
         arguments = [LOAD, "--port", str(server.api_port), "--path", "/v1/endpoints/kv" + query, "--rows", str(rows),
-                     "--connections", str(connections), "--rate", str(rate), "--requests", str(requests)]
+                     "--connections", str(connections), "--rate", str(rate), "--requests", str(requests), "--reconnect", str(int(reconnect))]
         for tenant in () if project.public else TENANTS:
             arguments += ["--as", f"{token(tenant)}:{tenant}"]
         self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

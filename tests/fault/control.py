@@ -9,7 +9,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 PAGE_BYTES = 4096
 N_HEADER, N_SITE = 8, 5
-SERVER, STEPS, CRASH_AT, ENV_TAKEN, WALL_SHIFT = 1, 2, 3, 4, 5
+SERVER, STEPS, CRASH_AT, ENV_TAKEN, WALL_SHIFT, HELD_SITE, HELD_CALL = 1, 2, 3, 4, 5, 6, 7
 CALLS, FROM, UNTIL, ERRNO, FAILED = range(5)
 FOR_GOOD = 2**64 - 1
 SHORT = 2**64 - 1
@@ -75,7 +75,18 @@ class Control:
         """What the server's wall clock shows now, in seconds."""
         return time.time() + struct.unpack_from("=q", self.page, 8 * WALL_SHIFT)[0]
 
+    def hold(self, site, nth):
+        """The nth call of @site from now lasts until clear()."""
+        self._set(HELD_CALL, self.calls(site) + nth)
+        self._set(HELD_SITE, SITES.index(site) + 1)
+
+    @property
+    def holds(self):
+        """Is a call being held?"""
+        return self._get(HELD_SITE) != 0 and self._get(HELD_CALL) == 0
+
     def clear(self):
         self._set(CRASH_AT, 0)
+        self._set(HELD_SITE, 0)
         for site in SITES:
             self._set(self._site(site, FROM), 0)

@@ -6,8 +6,9 @@
  *
  * Layout, all uint64 in the machine's order (control.py has the same):
  *   0 magic   1 server pid   2 durable steps   3 crash at step (0: off)   4 orders were taken from
- * env   5 seconds (signed) that the wall clock is ahead   8 + 5 * site: calls, first call to fail
- * (0: off), last call to fail, errno (0: the site's own, SHORT as 2^64 - 1), calls failed
+ * env   5 seconds (signed) that the wall clock is ahead   6 site + 1 whose call is held (0: off,
+ * which lets it go)   7 that call's number; 0: it is being held   8 + 5 * site: calls, first call
+ * to fail (0: off), last call to fail, errno (0: the site's own, SHORT as 2^64 - 1), calls failed
  */
 #include "lane.h"
 
@@ -30,7 +31,7 @@ struct orders {
     cell calls, from, until, number, failed;
 };
 struct control {
-    cell magic, server, steps, crash_at, env_taken, wall_shift, unused[2];
+    cell magic, server, steps, crash_at, env_taken, wall_shift, held_site, held_call;
     struct orders sites[N_SITES];
 };
 _Static_assert(sizeof(struct control) <= PAGE_BYTES, "the control file is one page");
@@ -147,12 +148,24 @@ __attribute__((constructor)) static void lane_start(void)
     free(copy);
 }
 
+/* A slow disk, without a time: the call returns when the test says so. */
+static void hold(enum site site, uint64_t n)
+{
+    uint64_t call = n;
+    if (control->held_site != (uint64_t)site + 1 ||
+        !atomic_compare_exchange_strong(&control->held_call, &call, 0))
+        return;
+    while (control->held_site)
+        (void)usleep(1000);
+}
+
 /* 0: goes through; else the errno, or SHORT. */
 static int count(enum site site, enum site counted_as)
 {
     struct orders *o = &control->sites[counted_as];
     uint64_t n = atomic_fetch_add(&o->calls, 1) + 1;
     uint64_t from = o->from;
+    hold(counted_as, n);
     if (from == 0 || n < from || n > o->until)
         return 0;
     o->failed++;

@@ -9,11 +9,15 @@
  * of another tenant shows.
  *
  *   load --port N --path /v1/endpoints/kv [--as TOKEN:TENANT]... [--rows N] [--connections N]
- *        [--rate N] [--requests N]
+ *        [--rate N] [--requests N] [--reconnect 1]
  *
  * With a rate, a request's latency counts from when it was due, whether or not a connection was
  * free then: what a stall delays is not left out. Without one, each connection asks as soon as it
  * has its answer.
+ *
+ * With --reconnect the server may be killed and started again: connecting is tried until it
+ * succeeds, a request that a kill cut counts as `cut`, a 503 of a server that starts as
+ * `not_ready`. A walk then goes on over restarts.
  *
  * It ends after --requests, or when standard input ends. A line "phase N" there says which
  * histogram latencies go to (0 to 3), "phase N R" changes the rate too (0: none). One JSON object
@@ -53,8 +57,8 @@ struct walk {
 };
 
 struct connection {
-    int fd;
-    bool is_busy;
+    int fd; /* -1: there is no server */
+    bool is_busy, has_walk;
     const char *token, *tenant;
     char *in;
     size_t n_in;
@@ -82,13 +86,15 @@ static struct {
     int n_identities;
     long rows, rate, n_connections;
     unsigned long requests;
+    bool reconnects;
 } options = {.path = "/", .n_connections = 16};
 
 static struct connection connections[LIMIT_CONNECTIONS];
 static struct walk *walks;
 static size_t n_walks;
 static struct checked checked[LIMIT_IDENTITIES];
-static unsigned long n_answered, n_not_modified, n_reconnects, n_bad, histogram[N_PHASES][N_SLOTS];
+static unsigned long n_answered, n_not_modified, n_reconnects, n_bad, n_cut, n_not_ready,
+    histogram[N_PHASES][N_SLOTS];
 static int64_t slowest_us[N_PHASES];
 static char complaints[LIMIT_COMPLAINTS][400];
 static int phase, poller;
@@ -126,15 +132,25 @@ static void connect_one(struct connection *c)
                                   .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int one = 1;
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address) != 0)
-        die("connect");
+    c->n_in = 0;
+    c->is_busy = false;
+    if (c->fd < 0)
+        die("socket");
+    if (connect(c->fd, (struct sockaddr *)&address, sizeof address) != 0) {
+        if (!options.reconnects)
+            die("connect");
+        (void)close(c->fd);
+        c->fd = -1;
+        return;
+    }
     (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     (void)fcntl(c->fd, F_SETFL, O_NONBLOCK);
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
     if (epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &e) != 0)
         die("epoll");
-    c->n_in = 0;
-    c->is_busy = false;
+    if (options.reconnects && c->has_walk)
+        return;
+    c->has_walk = true;
     walks = x_realloc(walks, (n_walks + 1) * sizeof *walks);
     walks[n_walks] = (struct walk){0};
     c->walk = n_walks++;
@@ -142,7 +158,8 @@ static void connect_one(struct connection *c)
 
 static void reconnect(struct connection *c)
 {
-    (void)close(c->fd);
+    if (c->fd >= 0)
+        (void)close(c->fd);
     n_reconnects++;
     connect_one(c);
 }
@@ -165,8 +182,14 @@ static void send_one(struct connection *c, int64_t due_us)
     c->sent_us = due_us;
     c->is_busy = true;
     c->n_sent++;
-    if (send(c->fd, head, (size_t)n, MSG_NOSIGNAL) != n)
+    if (send(c->fd, head, (size_t)n, MSG_NOSIGNAL) == n)
+        return;
+    if (!options.reconnects) {
         complain("the request could not be sent", "", 0);
+        return;
+    }
+    n_cut++;
+    reconnect(c);
 }
 
 /* ---- checking ---- */
@@ -307,6 +330,9 @@ static bool take_answer(struct connection *c)
         saw(c, c->etag_stamps[c->asked_with]);
     } else if (status == 200) {
         check_body(c, c->in + n_head, n_body, etag);
+    } else if (status == 503 && options.reconnects &&
+               memmem(c->in, c->n_in, "\"not_ready\"", 11) != NULL) {
+        n_not_ready++;
     } else {
         complain("the status", c->in, c->n_in);
     }
@@ -318,11 +344,15 @@ static bool take_answer(struct connection *c)
 
 static void on_readable(struct connection *c)
 {
+    if (c->fd < 0)
+        return; /* lost in the same round */
     ssize_t n = recv(c->fd, c->in + c->n_in, LIMIT_ANSWER_BYTES - c->n_in, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n <= 0) {
-        if (c->is_busy)
+        if (c->is_busy && options.reconnects)
+            n_cut++;
+        else if (c->is_busy)
             complain("the connection was lost before its answer", n ? "reset" : "closed", 5);
         reconnect(c);
         return;
@@ -374,7 +404,7 @@ static int64_t send_due(unsigned long *n_sent, int64_t now_us)
             return due - now_us;
         if (options.requests && *n_sent == options.requests)
             break;
-        if (!c->is_busy) {
+        if (!c->is_busy && c->fd >= 0) {
             send_one(c, due);
             ++*n_sent;
             paced.n_sent++;
@@ -387,6 +417,8 @@ static bool give_up_late(int64_t now_us)
 {
     bool is_busy = false;
     for (long i = 0; i < options.n_connections; i++) {
+        if (connections[i].fd < 0)
+            connect_one(&connections[i]);
         if (connections[i].is_busy && now_us - connections[i].sent_us > 20000000) {
             complain("no answer in 20 s", "", 0);
             reconnect(&connections[i]);
@@ -437,9 +469,9 @@ static double percentile(int which, double share)
 
 static void report(double seconds)
 {
-    printf("{\"requests\":%lu,\"not_modified\":%lu,\"reconnects\":%lu,\"bad\":%lu,\"seconds\":%.3f,"
-           "\"complaints\":[",
-           n_answered, n_not_modified, n_reconnects, n_bad, seconds);
+    printf("{\"requests\":%lu,\"not_modified\":%lu,\"reconnects\":%lu,\"cut\":%lu,"
+           "\"not_ready\":%lu,\"bad\":%lu,\"seconds\":%.3f,\"complaints\":[",
+           n_answered, n_not_modified, n_reconnects, n_cut, n_not_ready, n_bad, seconds);
     for (unsigned long i = 0; i < n_bad && i < LIMIT_COMPLAINTS; i++)
         printf("%s\"%s\"", i ? "," : "", complaints[i]);
     printf("],\"phases\":[");
@@ -485,6 +517,8 @@ static void read_options(int argc, char **argv)
         else if (strcmp(argv[i], "--connections") == 0)
             options.n_connections =
                 number(value) < LIMIT_CONNECTIONS ? number(value) : LIMIT_CONNECTIONS;
+        else if (strcmp(argv[i], "--reconnect") == 0)
+            options.reconnects = number(value) != 0;
         else if (strcmp(argv[i], "--requests") == 0)
             options.requests = (unsigned long)number(value);
         else if (strcmp(argv[i], "--as") == 0 && options.n_identities < LIMIT_IDENTITIES && colon) {
