@@ -71,6 +71,7 @@ def test_r08(serve, tmp_path):
     p.publish(1)
     p.history.append(1)
     s = serve(p.path)
+    s.timeout_s = 120  # on a machine that others load too
     reloads = Reloads(p, s, random.Random(SEED))
     options = {"rows": PAGE, "query": f"?limit={PAGE}", "connections": 32}
     with Load(s, p, **options) as load:

@@ -18,6 +18,7 @@ def test_show(serve, tmp_path):
     p.publish(1)
     p.history.append(1)
     s = serve(p.path)
+    s.timeout_s = 120  # on a machine that others load too
     done = {"swap": 0, "rollback": 0, "reload": 0, "cutover": 0}
     stamp = 1
     with Load(s, p, rate=RATE, connections=32, rows=page) as load:

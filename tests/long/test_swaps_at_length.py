@@ -39,6 +39,7 @@ def test_r07(serve, tmp_path, public):
     p.publish(1)
     p.history.append(1)
     s = serve(p.path)
+    s.timeout_s = 120  # on a machine that others load too
     changes, pace = Changes(p, s), {}
     with Load(s, p, rate=RATE, requests=count(REQUESTS), rows=PAGE, query=f"?limit={PAGE}", connections=32) as load:
         load.phase(QUIET)
