@@ -21,20 +21,49 @@ static bool offsets_rise(const uint32_t *offsets, size_t n, size_t n_bytes)
     return true;
 }
 
+/* Where the text of @row begins; of the row after the last: where all end. */
+static uint64_t text_offset(const struct chunk_view *v, size_t row)
+{
+    return v->offsets ? v->offsets[row] : (uint64_t)v->base * row + chunk_code(v, row);
+}
+
+/* Of a view on the numbers of plain text: sets where offsets and bytes are. */
+static void view_text(const struct chunk_entry *e, struct chunk_view *v)
+{
+    bool is_packed = e->form == FORM_LENGTHS;
+    v->offsets = is_packed ? NULL : (const uint32_t *)(const void *)v->values;
+    v->bytes = (const char *)v->values + (is_packed ? packed_bytes(e->bits, v->n_rows + 1)
+                                                    : (v->n_rows + 1) * sizeof(uint32_t));
+}
+
+static bool texts_lie_within(const struct chunk_entry *e, struct chunk_view *v)
+{
+    view_text(e, v);
+    const char *end = (const char *)v->values - validity_bytes(e, v->n_rows) + e->n_bytes;
+    uint64_t before = text_offset(v, 0);
+    if (before != 0 || text_offset(v, v->n_rows) > (uint64_t)(end - v->bytes))
+        return false;
+    for (size_t i = 1; i <= v->n_rows; i++) {
+        uint64_t offset = text_offset(v, i);
+        if (offset < before)
+            return false;
+        before = offset;
+    }
+    return true;
+}
+
 /* What a chunk holds may lead anywhere: offsets into its bytes, codes into the dictionary. */
 static bool contents_are_sane(const struct store *s, int column, const struct chunk_entry *e,
                               size_t n_rows, const uint8_t *p)
 {
     const struct store_column *c = &s->columns[column];
-    size_t n_validity = validity_bytes(e, n_rows);
+    struct chunk_view v;
+    codes_view(e, p, n_rows, &v);
     if (c->is_plain_text)
-        return offsets_rise((const uint32_t *)(const void *)(p + n_validity), n_rows,
-                            e->n_bytes - n_validity - (n_rows + 1) * sizeof(uint32_t));
+        return texts_lie_within(e, &v);
     if (!c->dictionary_offsets)
         return true;
-    struct chunk_view v;
     UNINITIALIZED int64_t keys[BATCH_ROWS];
-    codes_view(e, p, n_rows, &v);
     for (size_t from = 0; from < n_rows; from += BATCH_ROWS) {
         size_t n = n_rows - from < BATCH_ROWS ? n_rows - from : BATCH_ROWS;
         chunk_keys(&v, from, n, keys);
@@ -67,17 +96,16 @@ const struct chunk_view *chunk_view(struct store_scratch *x, int column, size_t 
         atomic_store_explicit(&c->verified[block], 1, memory_order_release);
     }
     codes_view(e, p, rows_of_block(s, block), v);
-    if (c->is_plain_text) {
-        v->offsets = (const uint32_t *)(const void *)v->values;
-        v->bytes = (const char *)(v->offsets + v->n_rows + 1);
-    }
+    if (c->is_plain_text)
+        view_text(e, v);
     x->view_blocks[column] = block + 1;
     return v;
 }
 
 struct str chunk_text(const struct chunk_view *v, size_t row)
 {
-    return (struct str){v->bytes + v->offsets[row], v->offsets[row + 1] - v->offsets[row]};
+    uint64_t from = text_offset(v, row);
+    return (struct str){v->bytes + from, text_offset(v, row + 1) - from};
 }
 
 bool store_key_at(struct store_scratch *x, int column, uint64_t row, int64_t *ret)

@@ -36,6 +36,7 @@ int64_t form_key(const struct chunk_view *v, uint64_t code)
         return (int64_t)(base + (code >> v->detail << SPLIT_SHIFT) +
                          (code & ((UINT64_C(1) << v->detail) - 1)));
     case FORM_KEYS:
+    case FORM_LENGTHS: /* no keys */
     case N_FORMS:
         break;
     }

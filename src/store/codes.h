@@ -24,7 +24,7 @@
 struct chunk_view {
     const uint8_t *validity; /* NULL: no NULLs */
     const uint8_t *values;
-    const uint32_t *offsets; /* plain text */
+    const uint32_t *offsets; /* plain text; NULL: FORM_LENGTHS */
     const char *bytes;
     int64_t base;
     uint64_t mask; /* of a packed number; 0: not packed */
@@ -33,10 +33,21 @@ struct chunk_view {
     size_t n_rows;
 };
 
-/* Bytes of @n_rows numbers as @e says they lie. */
+/* Bits of the numbers up to @largest. */
+static inline unsigned bits_of(uint64_t largest)
+{
+    return largest ? 64 - (unsigned)__builtin_clzll(largest) : 0;
+}
+
+static inline size_t packed_bytes(unsigned bits, size_t n)
+{
+    return bits ? (n * bits + 7) / 8 + PACKED_TAIL : 0;
+}
+
+/* Bytes of @n_rows numbers as @e, not of plain text, says they lie. */
 static inline size_t codes_bytes(const struct chunk_entry *e, size_t n_rows)
 {
-    return e->bits ? (n_rows * e->bits + 7) / 8 + PACKED_TAIL : n_rows * e->width;
+    return e->bits ? packed_bytes(e->bits, n_rows) : n_rows * e->width;
 }
 
 static inline size_t validity_bytes(const struct chunk_entry *e, size_t n_rows)
@@ -44,7 +55,7 @@ static inline size_t validity_bytes(const struct chunk_entry *e, size_t n_rows)
     return e->n_nulls ? (n_rows + 63) / 64 * 8 : 0;
 }
 
-/* @v on the chunk at @p, which is not plain text. */
+/* @v on the chunk at @p; of plain text, its numbers alone. */
 static inline void codes_view(const struct chunk_entry *e, const uint8_t *p, size_t n_rows,
                               struct chunk_view *v)
 {
@@ -55,7 +66,7 @@ static inline void codes_view(const struct chunk_entry *e, const uint8_t *p, siz
     v->form = e->form;
     v->detail = e->detail;
     v->mask = e->bits ? (UINT64_C(1) << e->bits) - 1 : 0;
-    v->bits = e->bits ? e->bits : (uint8_t)(e->width * 8);
+    v->bits = e->bits || e->width == WIDTH_TEXT ? e->bits : (uint8_t)(e->width * 8);
 }
 
 static inline uint64_t chunk_code(const struct chunk_view *v, size_t row)

@@ -39,7 +39,7 @@ static void choose_width(struct chunk_entry *e, const uint64_t *codes, size_t n)
     uint64_t all = 0;
     for (size_t i = 0; i < n; i++)
         all |= codes[i];
-    unsigned bits = all ? 64 - (unsigned)__builtin_clzll(all) : 0;
+    unsigned bits = bits_of(all);
     if (bits > LIMIT_PACKED_BITS)
         e->width = 8;
     else if (bits % 8 == 0 && bits != 24 && bits < 40)
@@ -48,21 +48,25 @@ static void choose_width(struct chunk_entry *e, const uint64_t *codes, size_t n)
         e->bits = (uint8_t)bits;
 }
 
+static void put_packed(struct buf *b, unsigned bits, const uint64_t *codes, size_t n)
+{
+    size_t n_bytes = packed_bytes(bits, n);
+    if (bits == 0 || !buf_reserve(b, n_bytes))
+        return;
+    memset(b->p + b->n, 0, n_bytes);
+    codes_pack(codes, n, bits, (uint8_t *)b->p + b->n);
+    b->n += n_bytes;
+}
+
 static void put_codes(struct buf *b, const struct chunk_entry *e, const uint64_t *codes, size_t n)
 {
-    size_t n_bytes = codes_bytes(e, n);
-    if (n_bytes == 0 || !buf_reserve(b, n_bytes)) /* one value: the base says it all */
+    put_packed(b, e->bits, codes, n);
+    if (e->width == 0 || !buf_reserve(b, n * e->width)) /* packed, or one value: the base says it */
         return;
-    uint8_t *to = (uint8_t *)b->p + b->n;
-    b->n += n_bytes;
-    if (e->bits) {
-        memset(to, 0, n_bytes);
-        codes_pack(codes, n, e->bits, to);
-        return;
-    }
     /* little-endian: the low bytes of a 64-bit number are the narrow one */
     for (size_t i = 0; i < n; i++)
-        memcpy(to + i * e->width, &codes[i], e->width);
+        memcpy(b->p + b->n + i * e->width, &codes[i], e->width);
+    b->n += n * e->width;
 }
 
 static enum rc put_chunk(struct store_writer *w, struct chunk_entry *e, struct err *err)
@@ -106,11 +110,29 @@ enum rc encode_keys(struct store_writer *w, struct column_build *c, size_t block
     return put_chunk(w, e, err);
 }
 
+/* Where texts begin, less what the shortest length alone says: nothing at all where all are as long
+ * as each other. */
+static void put_offsets(struct store_writer *w, struct chunk_entry *e, const uint32_t *ends,
+                        size_t n_rows)
+{
+    uint32_t least = UINT32_MAX;
+    for (size_t i = 0; i < n_rows; i++) {
+        uint32_t length = ends[i] - (i ? ends[i - 1] : 0);
+        least = length < least ? length : least;
+    }
+    w->codes[0] = 0;
+    for (size_t i = 0; i < n_rows; i++)
+        w->codes[i + 1] = ends[i] - (uint64_t)least * (i + 1);
+    e->form = FORM_LENGTHS;
+    e->base = least;
+    e->bits = (uint8_t)bits_of(w->codes[n_rows]); /* they rise */
+    put_packed(&w->chunk, e->bits, w->codes, n_rows + 1);
+}
+
 enum rc encode_text(struct store_writer *w, struct column_build *c, size_t block, size_t n_rows,
                     const uint8_t *valid, const uint32_t *ends, struct str bytes, struct err *err)
 {
     struct chunk_entry *e = &c->chunks[block];
-    uint32_t zero = 0;
     *e = (struct chunk_entry){.min = 1, .max = 0, .width = WIDTH_TEXT};
     for (size_t i = 0; i < n_rows; i++)
         e->n_nulls += !valid[i];
@@ -118,8 +140,7 @@ enum rc encode_text(struct store_writer *w, struct column_build *c, size_t block
     buf_reset(&w->chunk);
     if (e->n_nulls)
         put_validity(&w->chunk, valid, n_rows);
-    buf_put(&w->chunk, &zero, sizeof zero);
-    buf_put(&w->chunk, ends, n_rows * sizeof *ends);
+    put_offsets(w, e, ends, n_rows);
     buf_put_str(&w->chunk, bytes);
     return put_chunk(w, e, err);
 }

@@ -11,7 +11,7 @@
  *
  *   chunk:       validity (one bit a row, LSB first, only with NULLs; padded to 8) | values
  *   values:      numbers of `bits` bits, packed, and 7 zeros; or width × rows (0, 1, 2, 4, 8 bytes)
- *                (rows + 1) u32 offsets | bytes (plain text)
+ *                (rows + 1) offsets, packed or u32 | bytes (plain text)
  *   dictionary:  (n + 1) u32 offsets | bytes; entries rise by bytes
  *   posting:     (range + 1) u32 starts | u32 rows, rising within a key
  *   directory:   a column_entry for each column and one for the hidden ordinal, then for each of
@@ -100,6 +100,7 @@ enum chunk_form {
     FORM_DECIMAL, /* DOUBLE: (base + number) / 10^detail */
     FORM_STEPS,   /* key = base + number × 10^detail */
     FORM_SPLIT,   /* ordinal: the upper bits count files, the lower `detail` bits rows */
+    FORM_LENGTHS, /* plain text: the offset of row r is base × r + number r */
     N_FORMS
 };
 #define LIMIT_EXPONENT 18

@@ -12,11 +12,6 @@
 
 #define LARGEST_DECIMAL 0x1p52 /* below it a double has room for the half that rounds */
 
-static unsigned bits_of(uint64_t range)
-{
-    return range ? 64 - (unsigned)__builtin_clzll(range) : 0;
-}
-
 /* @v × 10^@exponent, when that is an integer which divided again gives @v to the bit. */
 static bool decimal_of(double v, unsigned exponent, int64_t *ret)
 {

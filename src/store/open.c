@@ -90,10 +90,23 @@ static bool numbers_fit(const struct store *s, const struct store_column *c,
         return !type_is_text(c->type) && c->type != TYPE_DOUBLE && e->detail <= LIMIT_EXPONENT;
     case FORM_SPLIT:
         return is_ordinal && e->detail <= SPLIT_SHIFT;
+    case FORM_LENGTHS:
     case N_FORMS:
         break;
     }
     return false;
+}
+
+static bool text_fits(const struct store *s, const struct chunk_entry *e, size_t n_rows)
+{
+    size_t n_before = validity_bytes(e, n_rows);
+    if (e->width != WIDTH_TEXT || e->detail)
+        return false;
+    if (e->form == FORM_KEYS)
+        return !e->bits && e->n_bytes >= n_before + (n_rows + 1) * sizeof(uint32_t);
+    return s->header->version >= 2 && e->form == FORM_LENGTHS && e->bits <= LIMIT_PACKED_BITS &&
+           e->base >= 0 && e->base <= UINT32_MAX &&
+           e->n_bytes >= n_before + packed_bytes(e->bits, n_rows + 1);
 }
 
 static bool chunk_fits(const struct store *s, const struct store_column *c,
@@ -103,8 +116,7 @@ static bool chunk_fits(const struct store *s, const struct store_column *c,
     if (!lies_within(s, e->at, e->n_bytes) || e->n_nulls > n_rows)
         return false;
     if (c->is_plain_text)
-        return e->width == WIDTH_TEXT && !e->bits && !e->form && !e->detail &&
-               e->n_bytes >= n_validity + (n_rows + 1) * sizeof(uint32_t);
+        return text_fits(s, e, n_rows);
     return numbers_fit(s, c, e) && e->n_bytes == n_validity + codes_bytes(e, n_rows);
 }
 

@@ -62,8 +62,8 @@ struct store_writer {
     bool has_last_tenant;
     int64_t last_tenant_key;
     struct buf last_tenant_text;
-    struct buf chunk;           /* being encoded */
-    uint64_t codes[BLOCK_ROWS]; /* of it */
+    struct buf chunk;               /* being encoded */
+    uint64_t codes[BLOCK_ROWS + 1]; /* of it; a text more than rows has offsets */
     bool finished;
 };
 

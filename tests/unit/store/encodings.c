@@ -5,14 +5,15 @@
 #include "encodings.h"
 #include "store/store_int.h"
 
-static const char *const names[N_ENCODINGS] = {"constant", "whole bytes", "packed", "decimal",
-                                               "in steps", "split",       "text"};
+static const char *const names[N_ENCODINGS] = {"constant", "whole bytes",       "packed",
+                                               "decimal",  "in steps",          "split",
+                                               "text",     "text of one length"};
 
 static size_t encoding_of(const struct chunk_entry *e)
 {
-    enum { CONSTANT, WHOLE, PACKED, DECIMAL, STEPS, SPLIT, TEXT };
+    enum { CONSTANT, WHOLE, PACKED, DECIMAL, STEPS, SPLIT, TEXT, ONE_LENGTH };
     if (e->width == WIDTH_TEXT)
-        return TEXT;
+        return e->form == FORM_LENGTHS && !e->bits ? ONE_LENGTH : TEXT;
     switch ((enum chunk_form)e->form) {
     case FORM_DECIMAL:
         return DECIMAL;
@@ -21,6 +22,7 @@ static size_t encoding_of(const struct chunk_entry *e)
     case FORM_SPLIT:
         return SPLIT;
     case FORM_KEYS:
+    case FORM_LENGTHS:
     case N_FORMS:
         break;
     }

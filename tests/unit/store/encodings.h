@@ -5,7 +5,7 @@
 
 #include "store/store.h"
 
-#define N_ENCODINGS 7
+#define N_ENCODINGS 8
 
 /* Adds the blocks of @s that a query has read, by encoding. */
 void encodings_add(const struct store *s, uint64_t counts[N_ENCODINGS]);

@@ -249,7 +249,7 @@ static void test_entries_that_lie_are_refused(void **state)
         {COLUMN_AT, 2, {{BYTE_WIDTH, 4}}, "packed and whole"},
         {COLUMN_AT, 2, {{BYTE_BITS, 0}, {BYTE_WIDTH, 3}}, "a width that is none"},
         {COLUMN_AT, 2, {{BYTE_BITS, 1}}, "too many bytes for so few bits"},
-        {COLUMN_AT, 2, {{BYTE_FORM, 4}}, "a form that is none"},
+        {COLUMN_AT, 2, {{BYTE_FORM, 5}}, "a form that is none"},
         {COLUMN_AT, 2, {{BYTE_FORM, 1}}, "a decimal that is no double"},
         {COLUMN_AT, 2, {{BYTE_FORM, 2}, {BYTE_DETAIL, 19}}, "steps past 64 bits"},
         {COLUMN_AT, 2, {{BYTE_FORM, 3}}, "files in a column of the table"},
@@ -258,8 +258,12 @@ static void test_entries_that_lie_are_refused(void **state)
         {COLUMN_RATE, 2, {{BYTE_FORM, 2}}, "steps of doubles"},
         {COLUMN_RATE, 2, {{BYTE_FORM, 1}, {BYTE_DETAIL, 19}}, "more places than there are powers"},
         {COLUMN_TENANT, 2, {{BYTE_FORM, 2}}, "steps of dictionary codes"},
-        {COLUMN_WORD, 2, {{BYTE_BITS, 8}}, "plain text in bits"},
-        {COLUMN_WORD, 2, {{BYTE_FORM, 1}}, "plain text in decimals"},
+        {COLUMN_NESTED, 2, {{BYTE_BITS, 57}}, "offsets of more bits than one load has"},
+        {COLUMN_NESTED, 2, {{BYTE_FORM, 0}}, "offsets of 4 bytes that are packed"},
+        {COLUMN_NESTED, 2, {{BYTE_FORM, 1}}, "plain text in decimals"},
+        {COLUMN_NESTED, 2, {{BYTE_DETAIL, 1}}, "a detail of texts"},
+        {COLUMN_NESTED, 1, {{BYTE_BITS, 0}}, "packed offsets before version 2"},
+        {COLUMN_AT, 2, {{BYTE_FORM, 4}}, "lengths of numbers"},
         {N_TEST_COLUMNS, 2, {{BYTE_FORM, 3}, {BYTE_DETAIL, 41}}, "more of a row than there is"},
     };
     (void)state;

@@ -423,12 +423,12 @@ static void test_an_empty_table_opens(void **state)
 
 /* ---- the format stays readable ---- */
 
-static void test_golden_file_of_version_1_opens(void **state)
+static void check_golden(const char *where)
 {
     struct err err = ERR_INIT;
     struct store *golden = NULL, *mine = store;
-    (void)state;
-    CHECK_OK("version 1 opens", store_open(GOLDEN_DIRECTORY, &golden, &err), &err);
+    AUTO(mem_free_auto) char *golden_directory = path_join(GOLDEN_DIRECTORY, where);
+    CHECK_OK(where, store_open(golden_directory, &golden, &err), &err);
     assert_int_equal(store_rows(golden), 1234);
     assert_int_equal(store_tenants(golden), 13);
     CHECK_OK("and verifies", store_scrub(golden, 0, NULL, &err), &err);
@@ -452,6 +452,13 @@ static void test_golden_file_of_version_1_opens(void **state)
     store_free(golden);
 }
 
+static void test_golden_files_open(void **state)
+{
+    (void)state;
+    check_golden("store-v1");
+    check_golden("store-v2-rows"); /* test_encodings.c has version 2's forms of numbers */
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -463,7 +470,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_deadline_and_cancellation),
         cmocka_unit_test(test_writer_refuses_rows_out_of_order),
         cmocka_unit_test(test_an_empty_table_opens),
-        cmocka_unit_test(test_golden_file_of_version_1_opens),
+        cmocka_unit_test(test_golden_files_open),
     };
     if (argc == 2) { /* writes the golden file of a new version into the directory that is named */
         rows_write(argv[1], 1234, 100);
