@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -30,9 +31,17 @@ def wait_for(condition, what, deadline_s=DEADLINE_S):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that no outgoing connection is given: a client that tries again and again to reach a server
+    that is down would in the end be given its port, connect to itself, and keep the server from coming back."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+        first_outgoing = int(f.read().split()[0])
+    while True:
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", random.randrange(10240, first_outgoing) if first_outgoing > 12000 else 0))
+            except OSError:
+                continue
+            return s.getsockname()[1]
 
 
 class Answer:

@@ -7,7 +7,7 @@ import subprocess
 import threading
 
 import pytest
-from conftest import wait_for
+from conftest import free_port, wait_for
 from stamped import LOAD, Load, Stamped, check_report, walks_along
 
 REQUESTS, SWAPS = 200_000, 50
@@ -64,6 +64,31 @@ def test_the_load_client_itself(why, second, complaint):
         thread.join()
     assert client.returncode == bool(report["bad"]) == (complaint is not None), (why, report)
     assert complaint is None or complaint in report["complaints"][0], (why, report)
+
+
+def test_a_load_client_that_outlives_its_server():
+    """A cut request and a 503 of a start are counted and not bad; what it saw before still counts afterwards."""
+    connections = [[answer_of(rows_of(2), "g2-c0"), b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"],
+                   [b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 11\r\n\r\n\"not_ready\"", answer_of(rows_of())]]
+
+    class Fake(socketserver.StreamRequestHandler):
+        def handle(self):
+            for answer in connections.pop(0):
+                while self.rfile.readline().strip():
+                    pass
+                self.wfile.write(answer)
+
+    with socketserver.TCPServer(("127.0.0.1", free_port()), Fake, bind_and_activate=False) as server:
+        server.server_bind()
+        with subprocess.Popen([LOAD, "--port", str(server.server_address[1]), "--path", "/", "--rows", "3", "--connections", "1",
+                               "--requests", "4", "--as", "t:acme", "--reconnect", "1"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+            server.server_activate()  # connecting may have been refused until now
+            server.handle_request()
+            server.handle_request()
+            report = json.loads(client.stdout.read())
+    assert (report["bad"], report["cut"], report["not_ready"], report["requests"]) == (0, 1, 1, 3), report
+    assert report["walks"] == [[2, 1]] and not walks_along([2, 1], [1, 2])
 
 
 @pytest.mark.parametrize("public", [False, True], ids=["keyed", "public"])
