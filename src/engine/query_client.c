@@ -261,7 +261,7 @@ static enum rc converse(struct call *c, struct buf *keep, struct query_result *r
     wire_finish(&c->out, began);
     enum rc rc = send_out(c, err);
     while (rc == RC_OK) {
-        enum wire_kind kind;
+        enum wire_kind kind = WIRE_END;
         rc = receive(c, &kind, err);
         if (rc != RC_OK)
             break;
@@ -349,7 +349,7 @@ static enum rc ask(struct call *c, void (*on_finding)(void *arg, struct bytes_in
                    uint64_t *ret_total, struct err *err)
 {
     struct query_result end = {0};
-    enum wire_kind kind;
+    enum wire_kind kind = WIRE_END;
     enum rc rc = send_out(c, err);
     while (rc == RC_OK && (rc = receive(c, &kind, err)) == RC_OK) {
         struct bytes_in in = {.p = c->in.p, .n = c->in.n};

@@ -125,6 +125,7 @@ static enum rc start(struct query_session *s, duckdb_result *ret, struct err *er
 {
     struct statement *t = NULL;
     enum rc rc = prepare(s, &t, err);
+    assert(rc != RC_OK || t);
     for (int i = 0; rc == RC_OK && i < s->sql.n_binds; i++)
         if (bind_one(t->prepared, (idx_t)i + 1, &s->sql.binds[i]) != DuckDBSuccess)
             rc = err_set(err, RC_IO, "DuckDB: cannot bind a value");
