@@ -3,8 +3,8 @@
 
 One server whose answers are public (they have ETags, and 304s) and one with keys and tenants share the
 counts. Each is asked at a steady rate: quiet, through swaps at the pace of a busy production (two a
-second), quiet again, through swaps one straight after the other. What is left of the requests and
-swaps is then done as fast as the two cores allow."""
+second), quiet again, through swaps one straight after the other. What is left of the requests is then
+done as fast as the two cores allow, with more swaps on the way."""
 import time
 
 import pytest
@@ -13,7 +13,7 @@ from stamped import Load, Stamped, check_report
 
 REQUESTS, SWAPS, ROLLBACKS = 5_000_000, 500, 100  # of each of the two
 RATE, PAGE, ROWS_PER_TENANT = 5000, 20, 2000
-QUIET_S, PACED_SWAPS, EVERY_S, STRAIGHT_SWAPS = 25, 300, 0.5, 100
+QUIET_S, PACED_SWAPS, EVERY_S, STRAIGHT_SWAPS = 25, 350, 0.5, 150
 QUIET, PACED, STRAIGHT, FLAT_OUT = range(4)
 TARGET = 1.5
 
