@@ -265,6 +265,17 @@ static bool is_stored(int status)
     return status != 401 && status < 500;
 }
 
+/* Keeps an answer for the repeats of its request; one that memory was short for is not a whole
+ * document: then a repeat acts anew. */
+static void keep_answer(struct action *a, struct str key, bool is_wanted)
+{
+    struct idempotency *store = a->admin->idempotency;
+    if (is_wanted && !a->answer.failed)
+        idempotency_finish(store, key, a->status, (struct str){a->answer.p, a->answer.n});
+    else
+        idempotency_forget(store, key);
+}
+
 /* A producer's event acts once: a repeat, also one beside the first, gets the first result. */
 static void act_on_event(struct action *a)
 {
@@ -282,10 +293,8 @@ static void act_on_event(struct action *a)
         return;
     }
     act(a);
-    if (outcome == IDEMPOTENCY_FRESH && a->status == 200)
-        idempotency_finish(store, key, a->status, (struct str){a->answer.p, a->answer.n});
-    else if (outcome == IDEMPOTENCY_FRESH)
-        idempotency_forget(store, key); /* a failed event may come again and act */
+    if (outcome == IDEMPOTENCY_FRESH)
+        keep_answer(a, key, a->status == 200); /* a failed event may come again and act */
 }
 
 static void answer_action(struct loop_message *m)
@@ -296,8 +305,7 @@ static void answer_action(struct loop_message *m)
                        : a->is_deduplicated ? STR("Deduplicated: true\r\n")
                        : a->status == 503   ? STR("Retry-After: 1\r\n")
                                             : (struct str){"", 0};
-    admin_answer(admin, a->x, a->status, "application/json", extra,
-                 (struct str){a->answer.p, a->answer.n}, a->request_id);
+    admin_answer(admin, a->x, a->status, "application/json", extra, &a->answer, a->request_id);
     action_free(a);
     LOCKED(&admin->lock);
     admin->n_actions--;
@@ -312,11 +320,8 @@ static void *action_main(void *arg)
         act_on_event(a);
     else if (!a->status)
         act(a);
-    if (a->key && is_stored(a->status))
-        idempotency_finish(admin->idempotency, str_from(a->key), a->status,
-                           (struct str){a->answer.p, a->answer.n});
-    else if (a->key)
-        idempotency_forget(admin->idempotency, str_from(a->key));
+    if (a->key)
+        keep_answer(a, str_from(a->key), is_stored(a->status));
     if (a->x) {
         a->message.run = answer_action;
         loop_post(a->loop, &a->message);
@@ -446,14 +451,22 @@ static void answer_now(struct action *a)
     struct str extra = a->is_replay       ? STR("Idempotent-Replay: true\r\n")
                        : a->status == 409 ? STR("Retry-After: 1\r\n")
                                           : (struct str){"", 0};
-    admin_answer(a->admin, a->x, a->status, "application/json", extra,
-                 (struct str){a->answer.p, a->answer.n}, a->request_id);
+    admin_answer(a->admin, a->x, a->status, "application/json", extra, &a->answer, a->request_id);
     action_free(a);
 }
 
 static bool wants_async(struct str prefer)
 {
     return prefer.n >= 13 && memmem(prefer.p, prefer.n, "respond-async", 13) != NULL;
+}
+
+static void answer_accepted(struct admin *admin, struct http_exchange *x, const char *request_id)
+{
+    struct buf body;
+    buf_init(&body, 64);
+    buf_put_literal(&body, "{\"status\":\"accepted\"}");
+    admin_answer(admin, x, 202, "application/json", (struct str){"", 0}, &body, request_id);
+    buf_done(&body);
 }
 
 static void start(struct action *a, bool async)
@@ -473,8 +486,7 @@ static void start(struct action *a, bool async)
     if (room && thread_start(&thread, "action", action_main, a, &err) == RC_OK) {
         (void)pthread_detach(thread); /* admin_free() waits for n_actions */
         if (async)
-            admin_answer(admin, x, 202, "application/json", (struct str){"", 0},
-                         STR("{\"status\":\"accepted\"}"), request_id);
+            answer_accepted(admin, x, request_id);
         return;
     }
     if (room) {

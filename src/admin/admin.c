@@ -49,15 +49,16 @@ void admin_free(struct admin *a)
 /* ---- answers ---- */
 
 void admin_answer(struct admin *a, struct http_exchange *x, int status, const char *content_type,
-                  struct str extra_headers, struct str body, const char *request_id)
+                  struct str extra_headers, const struct buf *body, const char *request_id)
 {
     struct buf h;
     buf_init(&h, 65536);
     buf_printf(&h, "Content-Type: %s\r\nCache-Control: no-store\r\n", content_type);
     buf_put_str(&h, extra_headers);
     headers_admin(a->options.serve, &h, request_id);
-    struct http_answer answer = {.status = status, .headers = {h.p, h.n}, .body = body};
-    answer.not_whole = h.failed != BUF_FINE;
+    struct http_answer answer = {
+        .status = status, .headers = {h.p, h.n}, .body = {body->p, body->n}};
+    answer.not_whole = h.failed || body->failed;
     http_answer(x, &answer);
     buf_done(&h);
 }
@@ -75,7 +76,7 @@ void admin_error(struct admin *a, struct http_exchange *x, int status, const cha
         extra = STR("Allow: GET, HEAD, POST\r\n");
     buf_init(&body, 65536);
     error_body(&body, family, message, request_id);
-    admin_answer(a, x, status, "application/json", extra, (struct str){body.p, body.n}, request_id);
+    admin_answer(a, x, status, "application/json", extra, &body, request_id);
     buf_done(&body);
 }
 
@@ -86,8 +87,7 @@ static void answer_page(struct admin *a, struct http_exchange *x, int status,
         admin_error(a, x, 500, "internal", "the page needs more memory than is allowed",
                     request_id);
     else
-        admin_answer(a, x, status, content_type, (struct str){"", 0},
-                     (struct str){body->p, body->n}, request_id);
+        admin_answer(a, x, status, content_type, (struct str){"", 0}, body, request_id);
 }
 
 /* False after an answer: the token is missing, wrong, or not configured. */

@@ -26,8 +26,9 @@ void page_metrics(struct admin *a, struct buf *b);
 void page_diagnostics(struct admin *a, struct buf *b);
 
 /* admin.c */
+/* A body that memory was short for is not sent: then the answer is a bare 500. */
 void admin_answer(struct admin *a, struct http_exchange *x, int status, const char *content_type,
-                  struct str extra_headers, struct str body, const char *request_id);
+                  struct str extra_headers, const struct buf *body, const char *request_id);
 void admin_error(struct admin *a, struct http_exchange *x, int status, const char *family,
                  const char *message, const char *request_id);
 

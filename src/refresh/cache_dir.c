@@ -5,7 +5,8 @@
  *   <cache>/lock                                one process at a time
  *   <cache>/snapshots/<dataset>/<slug>/         snapshot.json, data.store: whole or not there
  *   <cache>/snapshots/<dataset>/index.json      which slug is active, which previous; what is
- * quarantined <cache>/temporary/<dataset>.<n>/            builds; emptied at start
+ *                                               quarantined
+ *   <cache>/temporary/<dataset>.<n>/            builds; emptied at start
  *   <cache>/quarantine/                         what did not verify, the newest few
  *
  * A build becomes a snapshot by one rename after everything in it is on disk; an index that names
@@ -85,6 +86,28 @@ enum rc cache_begin_build(struct state *s, uint64_t number, char **ret_build, ch
     *ret_build = TAKE(build);
     *ret_temp = TAKE(temp);
     return RC_OK;
+}
+
+void cache_remove_left(struct state *s, uint64_t before)
+{
+    char **names = NULL;
+    size_t n = 0, n_kept = 0, n_id = strlen(s->id);
+    struct err err = ERR_INIT;
+    AUTO(mem_free_auto) char *parent = path_join(s->refresh->options.cache_dir, "temporary");
+    if (s->left_from == 0 || io_list_dir(parent, &names, &n, &err) != RC_OK)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t number = 0;
+        if (strncmp(names[i], s->id, n_id) != 0 || names[i][n_id] != '.' ||
+            !parse_uint64(str_from(names[i] + n_id + 1), &number) || number < s->left_from ||
+            number >= before)
+            continue;
+        AUTO(mem_free_auto) char *path = path_join(parent, names[i]);
+        n_kept += io_remove_tree(path, &err) != RC_OK;
+    }
+    io_free_names(names, n);
+    if (n_kept == 0)
+        s->left_from = 0;
 }
 
 /* ---- snapshot.json ---- */

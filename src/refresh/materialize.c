@@ -252,12 +252,14 @@ static enum rc build_snapshot(struct state *s, const struct order *o, struct man
     struct build b = {.state = s, .number = begin(s), .logged_us = monotonic_us()};
     AUTO(mem_free_auto) char **paths = x_array0(m->n_files + 1, sizeof *paths);
     struct err tidy = ERR_INIT;
+    cache_remove_left(s, b.number);
     enum rc rc = cache_begin_build(s, b.number, &b.target, &b.spill, err);
     b.parent = x_printf("%s/temporary/%s.%llu", s->refresh->options.cache_dir, s->id,
                         (unsigned long long)b.number);
     if (rc == RC_OK)
         rc = build_aside(&b, o, m, paths, ret, err);
-    IGNORE(io_remove_tree(b.parent, &tidy)); /* the next start empties it in any case */
+    if (io_remove_tree(b.parent, &tidy) != RC_OK && s->left_from == 0)
+        s->left_from = b.number;
     for (size_t i = 0; i < m->n_files; i++)
         mem_free(paths[i]);
     mem_free(b.target);

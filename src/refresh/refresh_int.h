@@ -54,6 +54,7 @@ struct state {
     uint8_t seen[32];    /* what the manifest looked like at the last attempt */
     bool has_seen;
     struct source_memory memory; /* of the state's own thread, no lock */
+    uint64_t left_from;          /* the same: the first build that could not be removed; 0: none */
     bool is_materializing;
     enum build_phase phase;
     struct ingest_progress progress;
@@ -110,6 +111,9 @@ void facts_done(struct snapshot_facts *f);
 /* JSON that io_write_checked() wrote, in @arena; NULL when it is not there or does not verify. */
 const struct node *cache_read_checked(const char *path, struct arena *arena, struct err *err);
 MUST_CHECK enum rc cache_prepare(const char *cache_dir, int *ret_lock_fd, struct err *err);
+/* Removes this dataset's builds older than number @before that could not be removed when they ended
+ * (state.left_from); the state's own thread. */
+void cache_remove_left(struct state *s, uint64_t before);
 /* An empty directory to build in, and one to spill in; owned paths. */
 MUST_CHECK enum rc cache_begin_build(struct state *s, uint64_t number, char **ret_build,
                                      char **ret_temp, struct err *err);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Steers build/offloader-fault while it runs: see docs/design/faults.md. The layout is lane.c's."""
+import errno
 import mmap
 import os
 import re
@@ -15,7 +16,12 @@ FOR_GOOD = 2**64 - 1
 SHORT = 2**64 - 1
 
 with open(os.path.join(HERE, "sites.h"), encoding="utf-8") as f:
-    SITES = re.findall(r"^SITE\((\w+),", f.read(), re.M)
+    ERRNOS = {site: [n for n in names.split(", ") if n != "0"] for site, names in re.findall(r"^SITE\((\w+), (.*)\)", f.read(), re.M)}
+SITES = list(ERRNOS)
+
+
+def errno_of(name):
+    return SHORT if name == "SHORT" else getattr(errno, name)
 
 
 class Control:

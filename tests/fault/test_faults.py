@@ -1,158 +1,159 @@
 # SPDX-License-Identifier: Apache-2.0
 """R-03 and R-04: the n-th system call or allocation fails, and nobody who reads notices.
 
-One server serves every trial: a control page arms the fault while it runs. A trial publishes a
-snapshot, refreshes, reads, rolls back and reloads with the fault armed; then the fault is cleared and
-everything must work. OFFLOADER_FAULT_TRIALS asks for more trials (make test-long), OFFLOADER_TEST_SEED
-for others.
-"""
-import http.client
+Each of the scenarios of scenarios.py is counted first; its plan is every call of every kind with every
+error that fits it, once and for good. A share of the plan is tried, spread over all of it:
+OFFLOADER_FAULT_TRIALS is how many of a scenario, or `all` (make test-long), OFFLOADER_FAULT_PART=1/3 one
+third of that, OFFLOADER_TEST_SEED another choice, OFFLOADER_FAULT_ONLY=open:12:EIO:once one trial."""
 import os
 import random
+import shutil
+import time
+import traceback
 
 import pytest
-from conftest import whole_program
+from control import ERRNOS, SITES, errno_of
+from scenarios import SCENARIOS, Start
 
 SEED = int(os.environ.get("OFFLOADER_TEST_SEED", "1"))
-TRIALS = int(os.environ.get("OFFLOADER_FAULT_TRIALS", "0"))
-BROKEN = (OSError, http.client.HTTPException)
+TRIALS = os.environ.get("OFFLOADER_FAULT_TRIALS", "")
+PART, PARTS = map(int, os.environ.get("OFFLOADER_FAULT_PART", "1/1").split("/"))
+ONLY = os.environ.get("OFFLOADER_FAULT_ONLY")
+NO_CALLS = ("any", "alloc", "heap", "x_alloc")
+LIMIT_FAILURES = 5
+MEMORY_KIB = 16 << 10  # what a server that leaks nothing may grow by, pools and all
 
 
-def attempt(call):
-    """The answer, or None when the connection failed: a fault may hit the admin port's own calls."""
-    try:
-        return call()
-    except BROKEN:
-        return None
+def system_calls(counts):
+    for site in SITES:
+        for n in range(1, counts[site] + 1) if site not in NO_CALLS else ():
+            for name in ERRNOS[site]:
+                yield site, n, name, "once"
+                if name != "EINTR":  # a call interrupted for ever is no fault that exists
+                    yield site, n, name, "always"
+
+
+def allocations(counts):
+    for n in range(1, counts["alloc"] + 1):
+        yield "alloc", n, "ENOMEM", "once"
+        if n % 4 == 0:  # these wait for time-outs
+            yield "alloc", n, "ENOMEM", "always"
+
+
+def chosen(plan, n):
+    """One at random of each n-th part of the plan, then our part of those."""
+    if ONLY:
+        return [p for p in plan if ":".join(map(str, p)) == ONLY]
+    if TRIALS != "all":
+        n, chance = min(int(TRIALS or n), len(plan)), random.Random(SEED)
+        plan = [plan[chance.randrange(i * len(plan) // n, (i + 1) * len(plan) // n)] for i in range(n)]
+    return plan[PART - 1::PARTS]
 
 
 class Trials:
-    def __init__(self, serve, project, control):
-        self.control, self.number = control, 0
-        self.project = project()
-        self.published = {}
-        self.publish()
-        self.server = serve(self.project.path, **control.env)
-        self.publish()
-        assert self.server.post("/datasets/kv/refresh").status == 200
-        self.expect_current()
+    def __init__(self, kind, tmp_path, control):
+        self.kind, self.tmp_path, self.control = kind, tmp_path, control
+        self.failures, self.n_made, self.scenario = [], 0, None
+        self.slowest_s, self.slowest = 0, None
+        self.renew()
 
-    def publish(self):
-        self.number += 1
-        name = f"s{self.number}"
-        self.published[name] = [{"id": f"row{i}", "n": self.number} for i in range(20)]
-        self.project.publish(name, [(r["id"], r["n"]) for r in self.published[name]])
-        self.current = name
-
-    def read(self, strict=False):
-        """What a reader sees: always 200, always one published snapshot, whole; or, when the fault hit
-        this very request, an error that says so."""
-        answer = self.server.get("/v1/endpoints/kv")
-        if answer.status in (500, 503) and not strict:
-            assert answer.json["error"]["family"] in ("internal", "not_ready")
-            return None
-        assert answer.status == 200, answer.body
-        assert answer.rows == self.published[answer.meta["snapshot_id"]]
-        return answer.meta["snapshot_id"]
-
-    def expect_current(self):
-        assert self.read(strict=True) == self.current
-
-    def scenario(self):
-        self.publish()
-        for action in ("/datasets/kv/refresh", "/datasets/kv/rollback", "/reload"):
-            answer = attempt(lambda path=action: self.server.post(path))
-            assert answer is None or not answer.body or answer.json, "an answer is whole JSON"
-            attempt(self.read)
-        attempt(lambda: self.server.admin("/ready"))
-
-    def recover(self, by_refresh=True):
+    def renew(self):
+        """A new world: the first, and after a trial that failed."""
+        if self.scenario:
+            self.scenario.close()
         self.control.clear()
-        self.read(strict=True)
-        if not by_refresh:
-            return
-        self.publish()
-        answer = self.server.post("/datasets/kv/refresh")
-        assert answer.status == 200, answer.body
-        self.expect_current()
-        assert self.server.admin("/ready").status == 200
+        self.n_made += 1
+        directory = self.tmp_path / f"world{self.n_made}"
+        directory.mkdir()
+        self.scenario = self.kind(directory, self.control)
+        self.marks = None
 
-    def descriptors(self):
-        return len(os.listdir(f"/proc/{self.server.process.pid}/fd"))
+    def counts(self):
+        """The calls of an undisturbed trial: the most of two, since threads of the background count too."""
+        most = dict.fromkeys(SITES, 0)
+        for _ in range(2):
+            self.scenario.prepare()
+            before = {site: self.control.calls(site) for site in SITES}
+            self.scenario.act()
+            most = {site: max(most[site], self.control.calls(site) - before[site]) for site in SITES}
+            self.scenario.settle()
+        return most
 
-    def count(self, site):
-        before = self.control.calls(site)
-        self.scenario()
-        total = self.control.calls(site) - before
-        self.recover()
-        return total
-
-    def run(self, site, trials, always):
-        """@trials of the calls of one scenario, spread over all of them, at random within each part."""
-        chance = random.Random(SEED)
-        total, hit = self.count(site), 0
-        descriptors = self.descriptors()
-        for i in range(trials):
-            first = i * total // trials + 1
-            nth = chance.randint(first, max((i + 1) * total // trials, first))
-            failed = self.control.failed(site)
-            self.control.fail(site, nth, always=always(i))
-            self.server.timeout_s = 1 if always(i) else 30 # without memory a connection waits for some
-            try:
-                self.scenario()
-                self.server.timeout_s = 30
-                self.recover(by_refresh=i % 8 == 7)
-            except BaseException:
-                print(f"seed {SEED}: {site} {nth} of {total}, always={always(i)}")
-                raise
-            hit += self.control.failed(site) > failed
-        print(f"seed {SEED}: {trials} trials over {total} calls of {site}, {hit} met a fault")
-        assert hit >= trials * 2 // 3
-        assert self.descriptors() <= descriptors + 2, "descriptors leak"
-
-
-@pytest.fixture
-def trials(serve, project, control):
-    return Trials(serve, project, control)
-
-
-def test_the_nth_system_call_fails(trials):
-    trials.run("any", TRIALS or 70, always=lambda i: False)
-
-
-def test_system_calls_fail_from_the_nth_on(trials):
-    trials.run("any", TRIALS or 30, always=lambda i: True)
-
-
-def test_the_nth_allocation_fails(trials):
-    trials.run("alloc", TRIALS or 200, always=lambda i: i % 200 == 100)
-
-
-@pytest.mark.parametrize("site", ["any", "alloc"])
-def test_a_fault_at_boot(site, serve, project, control):
-    """It ends with a message and a status, or it serves; never by a signal."""
-    p = project()
-    p.publish("s1", [("a", 1)])
-    server = serve(p.path, **control.env)
-    total = control.calls(site)
-    server.stop()
-    chance = random.Random(SEED)
-    for i in range(TRIALS or 10):
-        nth = chance.randint(1, total)
-        control.fail(site, nth)
+    def one(self, site, n, name, how):
+        s = self.scenario
+        s.prepare()
+        before = self.control.failed(site)
+        self.control.fail(site, nth=n, always=how == "always", number=errno_of(name))
+        s.is_unharmed = s.serves_from_memory and site != "alloc"
+        s.server.timeout_s = 1 if how == "always" else 30  # without memory a connection waits for some
         try:
-            server.start(ready=False)
-            whole_program.wait_for(
-                lambda: server.process.poll() is not None or attempt(lambda: server.admin("/live")), "an end")
-            if server.process.poll() is None:
-                control.clear()
-                attempt(lambda: server.post("/datasets/kv/refresh"))
-                whole_program.wait_for(lambda: server.get("/v1/endpoints/kv").status == 200, "service")
-        except AssertionError:
-            assert server.process.poll() not in (None, 0), f"seed {SEED}: {site} {nth}"
-        control.clear()
-        if server.process.poll() is not None:
-            assert server.process.returncode > 0, f"seed {SEED}: {site} {nth}: {server.log()[-2000:]}"
-        server.stop()
-    server.start()
-    assert server.get("/v1/endpoints/kv").status == 200
+            s.act()
+        finally:
+            hit = self.control.failed(site) > before
+            self.control.clear()
+            s.server.timeout_s = 30
+        s.settle()
+        s.tidied()
+        return hit
+
+    def look(self):
+        return self.scenario.descriptors(), self.scenario.memory_kib()
+
+    def run(self, plan):
+        hits = 0
+        for i, trial in enumerate(plan):
+            began = time.monotonic()
+            try:
+                hits += self.one(*trial)
+            except Exception:
+                self.failures.append(f"OFFLOADER_FAULT_ONLY={':'.join(map(str, trial))}: {traceback.format_exc()[-2500:]}")
+                print(self.failures[-1], flush=True)
+                if len(self.failures) == LIMIT_FAILURES:
+                    break
+                self.renew()
+                continue
+            took_s = time.monotonic() - began
+            if took_s > self.slowest_s:
+                self.slowest_s, self.slowest = took_s, ":".join(map(str, trial))
+            if self.marks is None and i > 10:
+                self.marks = self.look()
+        return hits
+
+    def finish(self):
+        """Descriptors and memory as they were, and a last start that finds all in order."""
+        before, after = self.marks or self.look(), self.look()
+        if not issubclass(self.kind, Start):
+            assert after[0] <= before[0] + 2, f"descriptors: {before[0]}, then {after[0]}"
+            assert after[1] <= before[1] + MEMORY_KIB, f"memory: {before[1]} KiB, then {after[1]}"
+        self.scenario.end()
+        return before, after
+
+
+def try_all(row, name, what, few, tmp_path, control):
+    trials = Trials(SCENARIOS[name], tmp_path, control)
+    try:
+        counts = trials.counts()
+        whole = list(what(counts))
+        plan = chosen(whole, few)
+        began = time.monotonic()
+        hits = trials.run(plan)
+        if not trials.failures:
+            before, after = trials.finish()
+            print(f"{row}: {name}: {len(plan)} trials of {len(whole)}, {hits} met their fault, 0 wrong, seed {SEED}; "
+                  f"{time.monotonic() - began:.0f} s, the slowest {trials.slowest_s:.1f} s ({trials.slowest}); "
+                  f"descriptors {before[0]} and {after[0]}, memory {before[1] >> 10} and {after[1] >> 10} MiB")
+        assert not trials.failures, "\n".join(trials.failures)
+        assert ONLY or hits >= len(plan) * 2 // 3
+    finally:
+        trials.scenario.close()
+        shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_r03(name, tmp_path, control):
+    try_all("R-03", name, system_calls, 13, tmp_path, control)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_r04(name, tmp_path, control):
+    try_all("R-04", name, allocations, 25, tmp_path, control)
