@@ -115,6 +115,18 @@ void connection_close(struct http_exchange *x)
     uv_close((uv_handle_t *)&x->tcp, on_closed);
 }
 
+/* At once, whatever the kernel still holds for a reader that takes nothing. */
+static void abort_connection(struct http_exchange *x)
+{
+    if (x->is_closing || x->is_pending) {
+        connection_close(x);
+        return;
+    }
+    x->is_closing = true;
+    if (uv_tcp_close_reset(&x->tcp, on_closed) != 0) /* refused while it shuts down */
+        uv_close((uv_handle_t *)&x->tcp, on_closed);
+}
+
 /* ---- reading ---- */
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
@@ -442,7 +454,7 @@ static void on_stall(struct http_exchange *x, int64_t stall_us)
     size_t left = uv_stream_get_write_queue_size((uv_stream_t *)&x->tcp);
     size_t least = (size_t)(stall_us / 1000000 * WRITE_STALL_BYTES_PER_S);
     if (left + least > x->write_mark) {
-        connection_close(x);
+        abort_connection(x);
         return;
     }
     x->write_mark = left;

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -12,6 +13,9 @@
 #include "http/server_int.h"
 
 #define LISTEN_BACKLOG 4096
+/* Of an answer, the kernel takes no more than this ahead of what it has sent, so that readers who
+ * take nothing are noticed, and cost a constant. Accepted sockets inherit it. */
+#define UNSENT_IN_KERNEL_BYTES 131072
 
 /* ---- sockets ---- */
 
@@ -33,7 +37,7 @@ static enum rc open_socket(const char *bind_address, int port, bool shared, int 
                            struct err *err)
 {
     struct sockaddr_storage address = {0};
-    int one = 1;
+    int one = 1, unsent = UNSENT_IN_KERNEL_BYTES;
     enum rc rc = parse_address(bind_address, port, &address, err);
     if (rc != RC_OK)
         return rc;
@@ -42,6 +46,7 @@ static enum rc open_socket(const char *bind_address, int port, bool shared, int 
         return err_set_errno(err, RC_IO, errno, "cannot open a socket");
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
         (shared && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0) ||
+        setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent) != 0 ||
         bind(fd, (struct sockaddr *)&address, address_bytes(&address)) != 0) {
         int saved = errno;
         (void)close(fd); /* nothing was written to it */

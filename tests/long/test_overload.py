@@ -165,7 +165,7 @@ def test_o02(tmp_path):
 
 def test_o03(tmp_path):
     """The pool full of slow scans; answers from the loops go on."""
-    w = scans(tmp_path, 2000000)
+    w = scans(tmp_path, 500000)
     with running(w.path, tmp_path / "cache", OFFLOADER_INLINE_ROWS="1000", OFFLOADER_POOL_SIZE="16", OFFLOADER_QUEUE_TIMEOUT_MS="60000") as s:
         client = OpenLoop(s.api_port, lambda n: get("/v1/endpoints/kv"))
         client.run(500, 1)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""S-05: thousands of slow clients from many loopback addresses, in four ways, alone and mixed."""
+import collections
+import selectors
+import socket
+import time
+
+from conftest import wait_for
+from observe import metric
+from open_loop import OpenLoop, quantile
+from rows import SHARE, count, memory_kib
+from test_limits import tiny
+from wire import get, raise_descriptor_limit
+from world import running
+
+HALF = b"GET /v1/endpoints/kv HTTP/1.1\r\nHost: x\r\nX: y"
+PAGES = get("/v1/endpoints/kv?limit=1000") * 40  # far more than the kernel takes
+MODES = ("half a head", "a byte at a time", "reads nothing", "reads slowly")
+
+
+class Attack:
+    """Clients of these modes. step() does what is due, and sees who was closed."""
+
+    def __init__(self, port, modes, n):
+        self.selector, self.n, self.last_s = selectors.DefaultSelector(), n, 0.0
+        self.began_s = time.monotonic()
+        self.open = {}
+        for i in range(n):
+            mode = modes[i % len(modes)]
+            s = socket.socket()
+            if mode.startswith("reads"):
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            s.bind((f"127.{1 + i // 60000}.{i // 250 % 250}.{i % 250 + 1}", 0))
+            s.settimeout(30)
+            s.connect(("127.0.0.1", port))
+            s.sendall(HALF if not mode.startswith("reads") else PAGES)
+            s.setblocking(False)
+            if not mode.startswith("reads"):
+                self.selector.register(s, selectors.EVENT_READ, mode)
+            self.open[s] = (mode, time.monotonic())
+        self.ready_s = time.monotonic()
+        self.lives = collections.defaultdict(list)
+        self.due_s = 0
+
+    def gone(self, s):
+        mode, since_s = self.open.pop(s)
+        self.lives[mode].append(time.monotonic() - since_s)
+        if not mode.startswith("reads"):
+            self.selector.unregister(s)
+        s.close()
+
+    def step(self):
+        for key, _ in self.selector.select(0):
+            try:
+                if not key.fileobj.recv(65536):
+                    self.gone(key.fileobj)
+            except OSError:
+                self.gone(key.fileobj)
+        if time.monotonic() < self.due_s:
+            return
+        self.due_s = time.monotonic() + 1
+        for s, (mode, _) in list(self.open.items()):
+            try:
+                if mode == "a byte at a time":
+                    s.send(b"z")
+                elif s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) != b"\x01":  # established
+                    self.gone(s)
+                elif mode == "reads slowly":
+                    s.recv(1000)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.gone(s)
+
+    def close(self):
+        for s in self.open:
+            s.close()
+        self.selector.close()
+
+
+def attack(s, name, modes, n, quiet):
+    before_kib = memory_kib(s)
+    a = Attack(s.api_port, modes, n)
+    heads = memory_kib(s) - before_kib
+    held = metric(s, "offloader_http_connections")
+    good = OpenLoop(s.api_port, lambda k: get("/v1/endpoints/kv?limit=1"))
+    parts = []
+    while a.open and time.monotonic() < a.ready_s + 120:
+        parts.append(good.run(200, 0.1))
+        a.step()
+    good.finish()
+    accepted = [v for p in parts for v in p.accepted]
+    lost = sum(p.lost for p in parts)
+    statuses = sum((p.statuses for p in parts), collections.Counter())
+    lives = ", ".join(f"{m}: {len(v)} gone, the last after {max(v):.1f} s" for m, v in sorted(a.lives.items()))
+    left = len(a.open)
+    a.close()
+    wait_for(lambda: metric(s, "offloader_http_connections") == 0, "all to be gone")
+    print(f"S-05: {n} x {name}: held {held:.0f} after {a.ready_s - a.began_s:.1f} s, {heads / n:.1f} KiB each (at most 24); {lives} (at most 10), {left} left; "
+          f"good client {len(accepted)} requests, {dict(statuses)}, lost {lost}, p99 {quantile(accepted, 0.99) * 1000:.2f} ms = "
+          f"{quantile(accepted, 0.99) / quantile(quiet.accepted, 0.99):.1f} x quiet {quiet.p99_ms:.2f} (at most 2)")
+    assert set(statuses) == {200} and lost == 0 and left == 0
+
+
+def test_s05(tmp_path):
+    raise_descriptor_limit()
+    w = tiny(tmp_path)
+    w.publish("kv", "s2", [("x" * 200, i) for i in range(1000)])
+    with running(w.path, tmp_path / "cache", OFFLOADER_MAX_CONNECTIONS="18000") as s:
+        client = OpenLoop(s.api_port, lambda k: get("/v1/endpoints/kv?limit=1"))
+        client.run(200, 1)
+        quiet = client.run(200, max(2, 10 * SHARE))
+        client.finish()
+        for mode in MODES:
+            attack(s, mode, (mode,), count(5000), quiet)
+        attack(s, "mixed", MODES, count(15000), quiet)
