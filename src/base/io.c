@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -197,8 +196,10 @@ enum rc io_lock_file(const char *path, int *ret_fd, struct err *err)
     enum rc rc = io_open(path, O_RDWR | O_CREAT, 0600, &fd, err);
     if (rc != RC_OK)
         return rc;
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        if (errno == EWOULDBLOCK)
+    /* Not flock: a child that has not yet come to its exec would hold that one past our death. */
+    const struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(fd, F_SETLK, &whole) != 0) {
+        if (errno == EAGAIN || errno == EACCES)
             return err_set(err, RC_BUSY,
                            "'%s' is locked by another process; stop it or use another directory",
                            path);
@@ -206,6 +207,17 @@ enum rc io_lock_file(const char *path, int *ret_fd, struct err *err)
     }
     *ret_fd = TAKE_FD(fd);
     return RC_OK;
+}
+
+enum rc io_lock_holder(const char *path, int *ret_pid, struct err *err)
+{
+    AUTO(fd_auto) int fd = -1;
+    struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    enum rc rc = io_open(path, O_RDONLY, 0, &fd, err);
+    if (rc == RC_OK && fcntl(fd, F_GETLK, &whole) != 0)
+        rc = err_set_errno(err, RC_IO, errno, "cannot look at the lock '%s'", path);
+    *ret_pid = rc == RC_OK && whole.l_type != F_UNLCK ? whole.l_pid : 0;
+    return rc;
 }
 
 enum rc io_sha256_file(const char *path, uint8_t ret_digest[32], uint64_t *ret_bytes,

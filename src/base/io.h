@@ -43,8 +43,12 @@ MUST_CHECK enum rc io_remove_tree(const char *path, struct err *err);
 MUST_CHECK enum rc io_list_dir(const char *path, char ***ret_names, size_t *ret_n, struct err *err);
 void io_free_names(char **names, size_t n);
 MUST_CHECK enum rc io_free_bytes(const char *path, uint64_t *ret_bytes, struct err *err);
-/* Advisory exclusive lock on @path (created); RC_BUSY when another process has it. */
+/* Advisory exclusive lock on @path (created); RC_BUSY when another process has it. It ends when
+ * this process closes any descriptor of that file, or dies; no child inherits it. */
 MUST_CHECK enum rc io_lock_file(const char *path, int *ret_fd, struct err *err);
+/* Who has that lock: a pid, 0 for nobody and for this process itself (then the look ends the lock).
+ */
+MUST_CHECK enum rc io_lock_holder(const char *path, int *ret_pid, struct err *err);
 MUST_CHECK enum rc io_sha256_file(const char *path, uint8_t ret_digest[32], uint64_t *ret_bytes,
                                   struct err *err);
 /* Absolute, symbolic links and dots resolved; owned. NULL and errno when it can not be reached. */

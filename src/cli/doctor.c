@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -247,21 +246,21 @@ static void tell_space(struct doctor *d, const char *path)
                "%.1f GiB free", (double)n / (double)LOW_DISK_BYTES);
 }
 
-/* Looks without taking it for longer than the look, and without making the file. */
+/* Looks without taking it, and without making the file. */
 static void tell_lock(struct doctor *d, const char *directory)
 {
     AUTO(mem_free_auto) char *path = path_join(directory, "lock");
-    AUTO(fd_auto) int fd = -1;
+    int holder;
     struct err err = ERR_INIT;
-    if (io_open(path, O_RDWR | O_CLOEXEC, 0, &fd, &err) != RC_OK)
+    if (io_lock_holder(path, &holder, &err) != RC_OK)
         return; /* no process has used it yet */
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+    if (holder == 0)
         doctor_say(d, "cache", DOCTOR_OK, NULL, "not in use by another process");
     else if (d->server_answers)
         doctor_say(d, "cache", DOCTOR_OK, NULL, "in use by the offloader that runs here");
     else
         doctor_say(d, "cache", DOCTOR_FAIL, "give each process its own OFFLOADER_CACHE_DIR",
-                   "another process uses it");
+                   "process %d uses it", holder);
 }
 
 void doctor_cache(struct doctor *d)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Children: vfork and exec of this same binary, pipes, and the care that no descriptor leaks. */
+/* Children: their pipes and sockets, and the care that no descriptor leaks. */
 #include "engine/process.h"
 
 #include <errno.h>
@@ -8,8 +8,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,67 +15,18 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/timeutil.h"
+#include "engine/spawn.h"
 
 #define LIMIT_LINE_BYTES (64u << 20)
-#define LIMIT_ARGS 8
-#define LIMIT_FDS 72
 #define WRITE_PATIENCE_S 10
 #define BACKGROUND_NICE 10
 
-/*
- * Between vfork and exec: only async-signal-safe calls, and no write to what the parent reads, for
- * the memory is the parent's. @fds become descriptors 0, 1, …; each is moved out of the way first,
- * because one may stand where another goes. -1: /dev/null. Nothing else stays.
- */
-static void become_child(const int *fds, int n_fds, int nice, pid_t parent, char *const *args)
-{
-    struct rlimit no_core = {0, 0};
-    int moved[LIMIT_FDS];
-    sigset_t none;
-    /* Our handlers would run here and tell the parent's loop of a signal that was not for it. */
-    for (int number = 1; number < NSIG; number++)
-        (void)signal(number, SIG_DFL); /* refused for a few, which have no handler either */
-    (void)sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    (void)setrlimit(RLIMIT_CORE, &no_core);
-    /* Lower is never refused; capped at 19. */
-    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + nice);
-    if (getppid() != parent)
-        _exit(127);
-    for (int i = 0; i < n_fds; i++) {
-        int fd = fds[i] >= 0 ? fds[i] : open("/dev/null", O_RDWR | O_CLOEXEC);
-        moved[i] = fcntl(fd, F_DUPFD_CLOEXEC, n_fds + 3);
-    }
-    for (int i = 0; i < n_fds; i++) {
-        int at = i < 2 ? i : i + 1; /* 2 stays: the log */
-        if (moved[i] < 0 || dup2(moved[i], at) < 0)
-            _exit(127);
-    }
-    (void)close_range((unsigned)n_fds + 1, ~0u, 0); /* all are close-on-exec in any case */
-    (void)execv("/proc/self/exe", args);
-    _exit(127);
-}
-
-/*
- * Forks and becomes the child; @fds are its 0, 1, 3, 4, … vfork, because a fork would copy the page
- * tables of everything mapped, and each page that a loop writes afterwards would fault once.
- */
+/* @fds are the child's 0, 1, 3, 4, … */
 static enum rc spawn(struct process *p, const char *const *args, const int *fds, int n_fds,
                      int nice, struct err *err)
 {
-    char *argv[LIMIT_ARGS + 2] = {(char *)(uintptr_t) "offloader"}; /* exec does not write to it */
-    for (int i = 0; args[i]; i++) {
-        assert(i < LIMIT_ARGS);
-        argv[i + 1] = (char *)(uintptr_t)args[i];
-    }
-    pid_t parent = getpid();
-    pid_t pid = vfork();
-    if (pid == 0)
-        become_child(fds, n_fds, nice, parent, argv);
-    p->pid = pid;
-    return pid > 0 ? RC_OK : err_set_errno(err, RC_IO, errno, "cannot start a child process");
+    p->pid = spawn_child(args, fds, n_fds, nice);
+    return p->pid > 0 ? RC_OK : err_set_errno(err, RC_IO, errno, "cannot start a child process");
 }
 
 enum rc process_start(struct process *p, const char *const *args, struct err *err)
@@ -107,10 +56,10 @@ enum rc process_start(struct process *p, const char *const *args, struct err *er
 enum rc process_start_sockets(struct process *p, const char *const *args, int *ret_sockets,
                               int n_sockets, struct err *err)
 {
-    int theirs[LIMIT_FDS] = {-1, -1}, n = 0;
+    int theirs[LIMIT_SPAWN_FDS] = {-1, -1}, n = 0;
     struct timeval patience = {WRITE_PATIENCE_S, 0};
     enum rc rc = RC_OK;
-    assert(n_sockets + 2 <= LIMIT_FDS);
+    assert(n_sockets + 2 <= LIMIT_SPAWN_FDS);
     *p = (struct process){.pid = -1, .to = -1, .from = -1};
     for (; rc == RC_OK && n < n_sockets; n++) {
         int pair[2];

@@ -12,7 +12,6 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -141,10 +140,17 @@ int __wrap_fstat64(int fd, struct stat *ret)
     return lane_fails(SITE_fstat) ? -1 : __real_fstat64(fd, ret);
 }
 
-int __real_flock(int fd, int how);
-int __wrap_flock(int fd, int how)
+/* Only locks: what else fcntl does here cannot fail for an outside reason. */
+int __real_fcntl64(int fd, int command, ...);
+int __wrap_fcntl64(int fd, int command, ...)
 {
-    return lane_fails(SITE_flock) ? -1 : __real_flock(fd, how);
+    va_list list;
+    va_start(list, command);
+    void *argument = va_arg(list, void *);
+    va_end(list);
+    if (command == F_SETLK && lane_fails(SITE_lock))
+        return -1;
+    return __real_fcntl64(fd, command, argument);
 }
 
 void *__real_mmap64(void *at, size_t n, int protection, int flags, int fd, off_t from);
@@ -243,10 +249,10 @@ int __wrap_pipe2(int fds[2], int flags)
     return lane_fails(SITE_pipe2) ? -1 : __real_pipe2(fds, flags);
 }
 
-pid_t __real_fork(void);
-pid_t __wrap_fork(void)
+pid_t __real_spawn_child(const char *const *args, const int *fds, int n_fds, int nice);
+pid_t __wrap_spawn_child(const char *const *args, const int *fds, int n_fds, int nice)
 {
-    return lane_fails(SITE_fork) ? -1 : __real_fork();
+    return lane_fails(SITE_fork) ? -1 : __real_spawn_child(args, fds, n_fds, nice);
 }
 
 int __real_poll(struct pollfd *fds, nfds_t n, int timeout_ms);

@@ -4,6 +4,8 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
@@ -139,18 +141,62 @@ static void test_trees(void **state)
     CHECK_INT("a missing one", io_list_dir(tree, &names, &n, &err), RC_NOT_FOUND);
 }
 
+/* What another process gets when it asks for the lock; -1: the message does not help. */
+static int lock_elsewhere(const char *path)
+{
+    int status = 0;
+    pid_t pid = fork();
+    if (pid == 0) {
+        int fd = -1;
+        struct err err = ERR_INIT;
+        enum rc rc = io_lock_file(path, &fd, &err);
+        bool helps = rc == RC_OK || strstr(err.message, "another directory");
+        _exit(helps ? (int)rc : 255);
+    }
+    CHECK_INT("another process", waitpid(pid, &status, 0), pid);
+    return WEXITSTATUS(status) == 255 ? -1 : WEXITSTATUS(status);
+}
+
 static void test_lock(void **state)
 {
     (void)state;
     struct err err = ERR_INIT;
     AUTO(mem_free_auto) char *path = at("lock");
-    int fd = -1, second = -1;
+    int fd = -1, pipes[2];
     CHECK_OK("taken", io_lock_file(path, &fd, &err), &err);
-    CHECK_INT("busy", io_lock_file(path, &second, &err), RC_BUSY);
-    CHECK("says what to do", strstr(err.message, "another directory") != NULL);
+    CHECK_INT("busy", lock_elsewhere(path), RC_BUSY);
+    CHECK_INT("a pipe", pipe(pipes), 0);
+    pid_t heir = fork(); /* has the descriptor, as a child before its exec */
+    if (heir == 0) {
+        char byte;
+        close(pipes[1]);
+        _exit(read(pipes[0], &byte, 1) == 0 ? 0 : 1);
+    }
     close(fd);
-    CHECK_OK("free again", io_lock_file(path, &second, &err), &err);
-    close(second);
+    CHECK_INT("no child inherits it", lock_elsewhere(path), RC_OK);
+    close(pipes[0]);
+    close(pipes[1]);
+    CHECK_INT("the heir lived all the while", waitpid(heir, NULL, 0), heir);
+}
+
+static void test_lock_holder(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    AUTO(mem_free_auto) char *path = at("held");
+    int fd = -1, holder = -1, status = 0;
+    CHECK_INT("no file", io_lock_holder(path, &holder, &err), RC_NOT_FOUND);
+    CHECK_OK("taken", io_lock_file(path, &fd, &err), &err);
+    pid_t looker = fork();
+    if (looker == 0) {
+        bool found = io_lock_holder(path, &holder, &err) == RC_OK && holder == getppid();
+        _exit(found ? 0 : 1);
+    }
+    CHECK_INT("a look from outside", waitpid(looker, &status, 0), looker);
+    CHECK_INT("names the holder", status, 0);
+    close(fd);
+    CHECK_OK("a look", io_lock_holder(path, &holder, &err), &err);
+    CHECK_INT("at a free lock", holder, 0);
 }
 
 static void test_paths(void **state)
@@ -185,7 +231,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(test_write_and_read), IN_DIRECTORY(test_durable_replacement_fails_whole),
         IN_DIRECTORY(test_at_places),      IN_DIRECTORY(test_trees),
-        IN_DIRECTORY(test_lock),           IN_DIRECTORY(test_paths),
+        IN_DIRECTORY(test_lock),           IN_DIRECTORY(test_lock_holder),
+        IN_DIRECTORY(test_paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
