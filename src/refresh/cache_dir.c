@@ -28,25 +28,6 @@
 
 #define LIMIT_FACTS_BYTES (64u << 20)
 #define QUARANTINE_KEPT 8
-#define LOCK_PATIENCE_MS 2000
-#define LOCK_NAP_MS 5
-
-/* A process that is killed between fork() and exec() leaves the lock to its child for that moment:
- * the start that follows waits for it. */
-static enum rc take_lock(const char *path, int *ret_fd, struct err *err)
-{
-    struct err problem = ERR_INIT;
-    enum rc rc = io_lock_file(path, ret_fd, &problem);
-    for (int waited_ms = 0; rc == RC_BUSY && waited_ms < LOCK_PATIENCE_MS;
-         waited_ms += LOCK_NAP_MS) {
-        (void)nanosleep(&(struct timespec){0, LOCK_NAP_MS * 1000000}, NULL);
-        problem = (struct err)ERR_INIT;
-        rc = io_lock_file(path, ret_fd, &problem);
-    }
-    if (rc != RC_OK)
-        err_copy(err, &problem);
-    return rc;
-}
 
 enum rc cache_prepare(const char *cache_dir, int *ret_lock_fd, struct err *err)
 {
@@ -54,7 +35,7 @@ enum rc cache_prepare(const char *cache_dir, int *ret_lock_fd, struct err *err)
     AUTO(mem_free_auto) char *lock = path_join(cache_dir, "lock");
     enum rc rc = io_mkdir_all(cache_dir, 0755, err);
     if (rc == RC_OK)
-        rc = take_lock(lock, ret_lock_fd, err);
+        rc = io_lock_file(lock, ret_lock_fd, err);
     if (rc == RC_BUSY)
         return err_set(
             err, RC_BUSY,

@@ -104,7 +104,7 @@ def test_beside_a_running_server(doctor, serve, project, tmp_path):
     document = doctor(project, "--admin-url", url, "--admin-token", "another-token-than-the-servers")
     assert any("401" in f for f in failures(document))
     document = doctor(project, OFFLOADER_CACHE_DIR=server.cache)
-    assert any("another process" in f for f in failures(document)), "the cache's server is not on these ports"
+    assert any(f"process {server.process.pid} uses it" in f for f in failures(document)), "the cache's server is not on these ports"
 
 
 def test_no_server(doctor, project):
