@@ -236,20 +236,20 @@ def test_a_cache_directory_that_cannot_be_used_is_said_at_the_start(project, tmp
 
 IN_NAMESPACE = """
 import sys
-sys.path[:0] = [{here!r}]
-from test_cache import {name}
+sys.path[:0] = {places!r}
+from {module} import {name}
 {name}({args})
 """
 
 
-def in_mount_namespace(name, *args):
-    """Runs a function of this file as root of mount (and, for users, user) namespaces of its own."""
+def in_mount_namespace(name, *args, module="test_cache", timeout_s=280):
+    """Runs a function of this file (or of another module) as root of mount (and, for users, user) namespaces of its own."""
     here = os.path.dirname(os.path.abspath(__file__))
-    script = IN_NAMESPACE.format(here=here, name=name, args=", ".join(map(repr, args)))
+    script = IN_NAMESPACE.format(places=[here, os.path.join(here, "..", "long")], module=module, name=name, args=", ".join(map(repr, args)))
     unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-r", "-m"]
     for propagation in ("private", "unchanged"):  # in a plain chroot / is no mount, and has no propagation to change
         r = subprocess.run([*unshare, "--propagation", propagation, sys.executable, "-c", script], capture_output=True, text=True,
-                           timeout=280, env={**os.environ, "OFFLOADER_BIN": BIN})
+                           timeout=timeout_s, env={**os.environ, "OFFLOADER_BIN": BIN})
         if "cannot change root filesystem propagation" not in r.stderr:
             break
     for line in open("/proc/self/mounts", encoding="utf-8"):  # what reached this namespace all the same goes
