@@ -122,8 +122,8 @@ def expect_refused(server, disk, failed):
         return False
     assert world_is_good
     d = server.dataset("kv")
-    error = d["last_attempted"]["error"]
-    assert d["last_attempted"]["status"] == "failed" and d["refresh_error"], d
+    error = d["refresh_error"]
+    assert d["last_attempted"]["status"] == "failed" and error, d
     assert "No space left" in error["message"] or "disk" in error["message"].lower(), error
     assert gauge(server, "offloader_refresh_ok", dataset="kv") == 0
     assert gauge(server, "offloader_cache_disk_free_bytes") <= disk.kib << 10
