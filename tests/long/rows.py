@@ -53,7 +53,14 @@ INVALID = (
 
 
 def disk_kib(s):
-    return sum(os.path.getsize(os.path.join(d, f)) for d, _, fs in os.walk(s.cache) for f in fs) // 1024
+    total = 0
+    for directory, _, files in os.walk(s.cache):
+        for file in files:
+            try:
+                total += os.path.getsize(os.path.join(directory, file))
+            except FileNotFoundError:
+                pass  # an old snapshot went between the listing and the look
+    return total // 1024
 
 
 def memory_kib(s):
