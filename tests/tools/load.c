@@ -445,6 +445,8 @@ static void run(void)
         goes_on = goes_on && (!options.requests || n_sent < options.requests);
         if (goes_on)
             wait_us = send_due(&n_sent, now_us);
+        else
+            is_busy = give_up_late(now_us); /* the last look may be from before the last requests */
         if (wait_us > ORDERS_EVERY_US)
             wait_us = ORDERS_EVERY_US;
         struct timespec timeout = {.tv_nsec = wait_us * 1000};
