@@ -7,6 +7,7 @@
 #define OFFLOADER_BASE_BUF_H
 
 #include "base/compiler.h"
+#include "base/err.h"
 #include "base/str.h"
 
 struct buf {
@@ -18,6 +19,12 @@ struct buf {
 void buf_init(struct buf *b, size_t limit_bytes); /* allocates nothing */
 void buf_done(struct buf *b);                     /* zeroed again; fine on a zeroed buf */
 void buf_reset(struct buf *b);                    /* empty, memory kept, failed cleared */
+/* RC_OK, RC_LIMIT or RC_NO_MEMORY, by @failed: too large is the asker's matter, no memory is ours.
+ */
+static inline enum rc buf_rc(const struct buf *b)
+{
+    return LIKELY(!b->failed) ? RC_OK : b->failed == BUF_OVER_LIMIT ? RC_LIMIT : RC_NO_MEMORY;
+}
 bool buf_reserve_slow(struct buf *b, size_t more_bytes);
 
 /* Room for @more_bytes at p + n. */

@@ -65,6 +65,8 @@ static int ingest_main(struct str text)
     struct err err = ERR_INIT;
     arena_init(&g.arena, LIMIT_JOB_BYTES);
     enum rc rc = job_read(text, &g.arena, &g.job, &err);
+    if (rc == RC_INVALID) /* cut on its way: no fault of the data's */
+        rc = err.rc = RC_IO;
     if (rc == RC_OK)
         rc = enter_sandbox(&g.job, &err);
     if (rc == RC_OK)

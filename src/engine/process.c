@@ -91,7 +91,7 @@ static enum rc read_some(struct process *p, bool *ret_end, struct err *err)
         p->at = 0;
     }
     if (!buf_reserve(&p->lines, 65536))
-        return err_set(err, RC_LIMIT, "a child process said more than is allowed");
+        return err_set(err, buf_rc(&p->lines), "a child process said more than can be held");
     ssize_t n;
     do
         n = read(p->from, p->lines.p + p->lines.n, 65536);
@@ -115,8 +115,10 @@ enum rc process_feed(struct process *p, struct str text, struct err *err)
             break; /* it has gone: its last lines and its exit say why */
         if (fds[0].revents & POLLOUT) {
             ssize_t n = write(p->to, text.p + at, text.n - at);
-            if (n < 0 && errno != EAGAIN && errno != EINTR)
+            if (n < 0 && errno == EPIPE)
                 break;
+            if (n < 0 && errno != EAGAIN && errno != EINTR)
+                return err_set_errno(err, RC_IO, errno, "cannot talk to a child process");
             at += n > 0 ? (size_t)n : 0;
         }
     }

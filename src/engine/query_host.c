@@ -59,7 +59,7 @@ static enum rc on_row(void *arg, const struct value *values)
         bytes_put_value(&c->out, &values[i]);
     c->rows_in_batch++;
     if (c->out.failed)
-        return RC_LIMIT;
+        return buf_rc(&c->out);
     if (atomic_load_explicit(&c->cancelled, memory_order_relaxed))
         return RC_CANCELLED;
     if (c->out.n >= WIRE_BATCH_BYTES) {
@@ -83,13 +83,16 @@ static void end_query(struct connection *c, const struct err *err,
     size_t began = wire_begin(&c->out, WIRE_END);
     wire_put_end(&c->out, err, result);
     wire_finish(&c->out, began);
-    if (c->out.failed) { /* a row larger than a message: the position too, perhaps */
+    if (c->out.failed) { /* a row larger than a message (the position too, perhaps), or no memory */
         static const struct query_result none = {.n_rows = 0};
-        struct err large = ERR_INIT;
-        (void)err_set(&large, RC_LIMIT, "a row is larger than is allowed"); /* sent, not returned */
+        enum rc why = buf_rc(&c->out);
+        struct err failure = ERR_INIT;
+        (void)err_set(&failure, why, "%s", /* sent, not returned */
+                      why == RC_LIMIT ? "a row is larger than is allowed"
+                                      : "out of memory for an answer");
         buf_reset(&c->out);
         began = wire_begin(&c->out, WIRE_END);
-        wire_put_end(&c->out, &large, &none);
+        wire_put_end(&c->out, &failure, &none);
         wire_finish(&c->out, began);
     }
     connection_send(c);

@@ -48,7 +48,7 @@ void gs_prepare(const struct objectstore *o, const struct location *l, const str
     if (!a->is_stat) /* the resource's own ETag is another one */
         prepare_etags(a, ret);
     prepare_range(a, ret);
-    ret->url = buf_take_cstr(&url, NULL);
+    prepared_url(ret, &url);
 }
 
 void gs_prepare_list(const struct objectstore *o, const struct location *l, const char *page_token,
@@ -67,5 +67,5 @@ void gs_prepare_list(const struct objectstore *o, const struct location *l, cons
         buf_put_literal(&url, "&prefix=");
         net_url_encode(&url, str_from(l->key), false);
     }
-    ret->url = buf_take_cstr(&url, NULL);
+    prepared_url(ret, &url);
 }

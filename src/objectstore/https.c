@@ -14,6 +14,12 @@ void prepared_add(struct prepared *p, const char *name, char *taken_value)
     p->headers[p->n_headers++] = (struct net_header){name, taken_value};
 }
 
+void prepared_url(struct prepared *p, struct buf *taken_url)
+{
+    p->url = buf_take_cstr(taken_url, NULL);
+    buf_done(taken_url);
+}
+
 void prepared_done(struct prepared *p)
 {
     for (size_t i = 0; i < p->n_headers; i++) {

@@ -74,13 +74,14 @@ struct ask {
 #define LIMIT_PREPARED_HEADERS 8
 struct prepared { /* owned; prepared_done */
     const char *method;
-    char *url;
+    char *url; /* NULL: there was no memory for it; store_send says so */
     struct net_header headers[LIMIT_PREPARED_HEADERS]; /* values owned */
     size_t n_headers;
     enum net_reach reach;
     enum metrics_store store;
 };
 void prepared_add(struct prepared *p, const char *name, char *taken_value);
+void prepared_url(struct prepared *p, struct buf *taken_url); /* NULL when memory was short */
 void prepared_done(struct prepared *p);
 
 void gs_prepare(const struct objectstore *o, const struct location *l, const struct ask *a,

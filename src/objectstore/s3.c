@@ -61,7 +61,7 @@ void s3_prepare(const struct objectstore *o, const struct location *l, const str
     prepare_range(a, ret);
     if (!a->has_range && l->kind == LOCATION_S3)
         prepared_add(ret, "x-amz-checksum-mode", x_strdup("ENABLED"));
-    ret->url = buf_take_cstr(&url, NULL);
+    prepared_url(ret, &url);
 }
 
 void s3_prepare_list(const struct objectstore *o, const struct location *l, const char *page_token,
@@ -69,7 +69,8 @@ void s3_prepare_list(const struct objectstore *o, const struct location *l, cons
 {
     struct buf url;
     begin(o, l, ret, &url);
-    if (!strchr(strstr(buf_cstr(&url), "://") + 3, '/'))
+    const char *host = strstr(buf_cstr(&url), "://"); /* NULL: there was no memory for it */
+    if (host && !strchr(host + 3, '/'))
         buf_putc(&url, '/'); /* the path that is signed is never empty */
     buf_putc(&url, '?');
     if (page_token) {
@@ -82,5 +83,5 @@ void s3_prepare_list(const struct objectstore *o, const struct location *l, cons
         buf_put_literal(&url, "&prefix=");
         net_url_encode(&url, str_from(l->key), false);
     }
-    ret->url = buf_take_cstr(&url, NULL);
+    prepared_url(ret, &url);
 }

@@ -115,6 +115,8 @@ enum rc store_send(struct objectstore *o, const struct location *l, const struct
                    const _Atomic bool *cancelled, struct net_response *ret, struct err *err)
 {
     struct net_request q = request_from(p, sink, limit_body_bytes, cancelled);
+    if (!p->url)
+        return err_set(err, RC_NO_MEMORY, "out of memory for a request to an object store");
     if (l->kind == LOCATION_GS && gs_is_json(o) && o->tokens)
         return send_bearer(o, &q, ret, err);
     bool signs = l->kind == LOCATION_S3 || (l->kind == LOCATION_GS && !gs_is_json(o));

@@ -53,7 +53,7 @@ enum rc encode_csv_row(void *arg, const struct value *values)
     }
     buf_put_literal(b, "\r\n");
     encoder->n_rows++;
-    return b->failed == BUF_FINE ? RC_OK : b->failed == BUF_OVER_LIMIT ? RC_LIMIT : RC_NO_MEMORY;
+    return buf_rc(b);
 }
 
 static void put_csv_header(struct encoder *encoder)
@@ -86,15 +86,7 @@ enum rc encoder_end(struct encoder *encoder)
 {
     if (encoder->form == FORM_JSON)
         buf_putc(encoder->to, ']');
-    switch (encoder->to->failed) {
-    case BUF_FINE:
-        return RC_OK;
-    case BUF_OVER_LIMIT:
-        return RC_LIMIT;
-    case BUF_NO_MEMORY:
-        break;
-    }
-    return RC_NO_MEMORY;
+    return buf_rc(encoder->to);
 }
 
 struct row_sink encoder_sink(struct encoder *encoder)

@@ -104,5 +104,5 @@ enum rc encode_json_row(void *arg, const struct value *values)
     if (encoder->form == FORM_NDJSON)
         buf_putc(b, '\n');
     encoder->n_rows++;
-    return b->failed == BUF_FINE ? RC_OK : b->failed == BUF_OVER_LIMIT ? RC_LIMIT : RC_NO_MEMORY;
+    return buf_rc(b);
 }

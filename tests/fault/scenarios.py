@@ -127,8 +127,11 @@ class Scenario:
         assert self.server.process.poll() is None, self.server.log()[-3000:]
         if self.read() != self.current:
             answer = self.server.post("/datasets/kv/refresh")
+            # One that runs already, for a caller who gave up, is joined: it may have met the fault, and
+            # a look of its own follows.
+            if answer.status == 409:
+                answer = self.server.post("/datasets/kv/refresh")
             assert answer.status == 200, answer.body
-            # One that runs already, for a caller who gave up, is joined: then a look of its own follows.
             wait_for(lambda: self.read() == self.current, f"{self.current} after {answer.body}")
 
     def tidied(self):
@@ -304,9 +307,12 @@ class Query(Scenario):
             os.kill(child, signal.SIGKILL)
         self.publish()
 
+    def tidy(self):
+        """Not yet: a scan reads the files of what serves."""
+
     def settle(self):
-        assert self.server.process.poll() is None, self.server.log()[-3000:]
         super().settle()
+        super().tidy()
 
 
 class Start(Scenario):
