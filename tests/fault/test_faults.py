@@ -69,15 +69,17 @@ class Trials:
         self.marks = None
 
     def counts(self):
-        """The calls of an undisturbed trial: the most of two, since threads of the background count too."""
-        most = dict.fromkeys(SITES, 0)
+        """The calls of an undisturbed trial. Threads of the background count too, so of two trials the
+        most when all calls are tried, and the least when a few are: most of those have to hit."""
+        seen = []
         for _ in range(2):
             self.scenario.prepare()
             before = {site: self.control.calls(site) for site in SITES}
             self.scenario.act()
-            most = {site: max(most[site], self.control.calls(site) - before[site]) for site in SITES}
+            seen.append({site: self.control.calls(site) - before[site] for site in SITES})
             self.scenario.settle()
-        return most
+        pick = max if TRIALS == "all" else min
+        return {site: pick(s[site] for s in seen) for site in SITES}
 
     def one(self, site, n, name, how):
         s = self.scenario
@@ -143,7 +145,7 @@ def try_all(row, name, what, few, tmp_path, control):
                   f"{time.monotonic() - began:.0f} s, the slowest {trials.slowest_s:.1f} s ({trials.slowest}); "
                   f"descriptors {before[0]} and {after[0]}, memory {before[1] >> 10} and {after[1] >> 10} MiB")
         assert not trials.failures, "\n".join(trials.failures)
-        assert ONLY or hits >= len(plan) * 2 // 3
+        assert ONLY or hits >= len(plan) // 2, f"{hits} of {len(plan)} trials met their fault"
     finally:
         trials.scenario.close()
         shutil.rmtree(tmp_path, ignore_errors=True)
