@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import subprocess
+import tempfile
 
 from conftest import BIN
 
@@ -107,7 +108,8 @@ class Load:
                      "--connections", str(connections), "--rate", str(rate), "--requests", str(requests), "--reconnect", str(int(reconnect))]
         for tenant in () if project.public else TENANTS:
             arguments += ["--as", f"{token(tenant)}:{tenant}"]
-        self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.said = tempfile.TemporaryFile("w+")  # a pipe would hold up a client with a long report
+        self.process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=self.said, text=True)
         self.report = None
 
     def phase(self, number, rate=None):
@@ -117,8 +119,9 @@ class Load:
 
     def end(self):
         if self.report is None:
-            out, _ = self.process.communicate(timeout=120)
-            self.report = json.loads(out)
+            self.process.communicate(timeout=120)
+            self.said.seek(0)
+            self.report = json.load(self.said)
         return self.report
 
     def __enter__(self):
