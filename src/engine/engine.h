@@ -141,8 +141,9 @@ MUST_CHECK enum rc engine_execute(struct engine *e, const struct engine_source *
                                   struct row_sink sink, struct buf *keep, struct query_result *ret,
                                   struct query_stats *stats, struct err *err);
 /* True when a trivial query is answered, or nothing needs DuckDB: no query did yet, and the last
- * ingest did not fail for want of it. Asks at most once a second, and waits a second at most. Else
- * @ret_why (may be NULL) is the reason in words, literal. */
+ * ingest did not fail for want of it. Returns at once what was found last, and has it asked again
+ * on a thread of its own, at most once a second. Else @ret_why (may be NULL) is the reason in
+ * words, literal. */
 bool engine_is_up(struct engine *e, const char **ret_why);
 
 /* ---- the child's side: called by main() for `offloader __ingest`, `__query`, `__describe` ---- */

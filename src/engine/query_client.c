@@ -14,20 +14,20 @@
 #include "base/thread.h"
 #include "base/timeutil.h"
 #include "engine/engine_int.h"
+#include "engine/health.h"
 #include "engine/query_wire.h"
 
 #define LOOK_US 50000    /* how often a deadline and a caller are looked at */
 #define GRACE_US 2000000 /* for a process to stop a query; then it is killed */
 #define PING_US 1000000
-#define PING_EVERY_US 1000000
 #define INSPECT_US INT64_C(120000000)
 
 struct engine {
     struct query_pool *pool;
     struct ranges *ranges;
     _Atomic uint64_t n_queries;
+    struct health *health;
     _Atomic bool is_down;
-    _Atomic int64_t pinged_us;
 };
 
 struct call { /* one attempt */
@@ -48,12 +48,15 @@ struct call { /* one attempt */
     bool is_broken;     /* it broke off, or said what it may not */
 };
 
+static void ask_health(void *arg, const _Atomic bool *cancelled);
+
 struct engine *engine_new(const struct engine_options *options)
 {
     struct engine *e = x_alloc0(sizeof *e);
     e->pool =
         query_pool_new(options->n_connections, options->memory_bytes, options->temp_directory);
     e->ranges = ranges_new(&options->reader, options->cache_directory, options->cache_bytes);
+    e->health = health_new(ask_health, e);
     return e;
 }
 
@@ -61,6 +64,7 @@ void engine_free(struct engine *e)
 {
     if (!e)
         return;
+    health_free(e->health);
     query_pool_free(e->pool);
     ranges_free(e->ranges);
     mem_free(e);
@@ -369,9 +373,10 @@ static enum rc ask(struct call *c, void (*on_finding)(void *arg, struct bytes_in
     return rc;
 }
 
-static bool ping(struct engine *e, struct query_pool *pool)
+static bool ping(struct engine *e, struct query_pool *pool, const _Atomic bool *cancelled)
 {
-    struct query_control control = {.deadline_us = monotonic_us() + PING_US};
+    struct query_control control = {.deadline_us = monotonic_us() + PING_US,
+                                    .cancelled = cancelled};
     struct call c = {.engine = e, .control = &control};
     struct err err = ERR_INIT;
     uint64_t unused;
@@ -389,28 +394,30 @@ static bool ping(struct engine *e, struct query_pool *pool)
 }
 
 /* Where only ingests need DuckDB no process is kept for asking. */
-static bool ping_once(struct engine *e)
+static bool ping_once(struct engine *e, const _Atomic bool *cancelled)
 {
     struct query_pool *pool = query_pool_new(1, 0, NULL);
-    bool up = ping(e, pool);
+    bool up = ping(e, pool, cancelled);
     query_pool_free(pool);
     return up;
 }
 
+static void ask_health(void *arg, const _Atomic bool *cancelled)
+{
+    struct engine *e = arg;
+    bool up = query_pool_was_used(e->pool) ? ping(e, e->pool, cancelled) : ping_once(e, cancelled);
+    atomic_store(&e->is_down, !up);
+    if (up)
+        ingest_forget_trouble(); /* it was that ingest's own */
+}
+
 bool engine_is_up(struct engine *e, const char **ret_why)
 {
-    int64_t now_us = monotonic_us(), before_us = atomic_load(&e->pinged_us);
-    bool is_used = query_pool_was_used(e->pool);
-    if (!is_used && !ingest_is_in_trouble()) {
+    if (!query_pool_was_used(e->pool) && !ingest_is_in_trouble()) {
         atomic_store(&e->is_down, false);
         return true;
     }
-    if (now_us - before_us > PING_EVERY_US &&
-        atomic_compare_exchange_strong(&e->pinged_us, &before_us, now_us)) {
-        atomic_store(&e->is_down, !(is_used ? ping(e, e->pool) : ping_once(e)));
-        if (!atomic_load(&e->is_down))
-            ingest_forget_trouble(); /* it was that ingest's own */
-    }
+    health_want(e->health);
     if (!atomic_load(&e->is_down))
         return true;
     const char *problem = module_problem();

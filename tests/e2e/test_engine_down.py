@@ -2,6 +2,7 @@
 """DuckDB's module is away, broken, or its memory short: what serves goes on, and what is said of it is true."""
 import os
 import shutil
+import signal
 
 import pytest
 from bucket_world import gauge
@@ -74,7 +75,7 @@ def test_an_ingest_that_cannot_start(installed, tmp_path, how, why):
         wait_for(lambda: says(server) == (0, why), "the truth")
         assert server.get("/v1/endpoints/kv").meta["snapshot_id"] == "s1"
         assert server.admin("/ready").status == 200 and gauge(server, "offloader_refresh_ok", dataset="kv") == 0
-        assert server.children("__query") == [], "no process is kept for asking"
+        wait_for(lambda: server.children("__query") == [], "the process that was asked to go: none is kept for asking")
         installed.mend()
         wait_for(lambda: says(server) == (1, "ok"), "its return")
         assert server.post("/datasets/kv/refresh").status == 200
@@ -111,6 +112,23 @@ def test_queries_that_need_it(installed, tmp_path):
         wait_for(lambda: says(server) == (0, AWAY), "the truth")
         installed.mend()
         wait_for(lambda: server.get("/v1/endpoints/kv").status == 200, "its return")
+        wait_for(lambda: says(server) == (1, "ok"), "the truth again")
+    finally:
+        server.stop()
+
+
+def test_a_process_that_hangs_holds_no_page_up(installed, tmp_path):
+    """The pages answer while it is still there: that DuckDB is asked, and given up, is another thread's matter."""
+    server = installed.server(tmp_path / "cache", OFFLOADER_ENGINE="duckdb").start()
+    try:
+        assert server.get("/v1/endpoints/kv").status == 200
+        hung = server.children("__query")
+        for pid in hung:
+            os.kill(pid, signal.SIGSTOP)
+        assert says(server) == (1, "ok"), "as it was found last"
+        assert server.admin("/live").status == 200 and server.children("__query") == hung
+        wait_for(lambda: says(server)[0] == 0, "the truth")
+        assert server.get("/v1/endpoints/kv").status == 200
         wait_for(lambda: says(server) == (1, "ok"), "the truth again")
     finally:
         server.stop()
