@@ -20,14 +20,18 @@ SECRET = "0123456789abcdef0123456789abcdef"
 DEADLINE_S = 60
 
 
-def wait_for(condition, what, deadline_s=DEADLINE_S):
+def comes_true(condition, deadline_s, every_s=0.02):
+    """The condition's value once it is true, looked at every @every_s; its last one when time is up."""
     end = time.monotonic() + deadline_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < end, f"{what} did not come true in {deadline_s} s"
-        time.sleep(0.02)
+    while not (value := condition()) and time.monotonic() < end:
+        time.sleep(every_s)
+    return value
+
+
+def wait_for(condition, what, deadline_s=DEADLINE_S, every_s=0.02):
+    value = comes_true(condition, deadline_s, every_s)
+    assert value, f"{what} did not come true in {deadline_s} s"
+    return value
 
 
 def free_port():
@@ -121,6 +125,14 @@ class Server:
     def dataset(self, name):
         document = self.admin("/diagnostics", token=ADMIN_TOKEN).json
         return next(d for d in document["datasets"] if d["dataset"] == name)
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def memory_kib(self):
+        """Resident."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
+            return int(next(x for x in f if x.startswith("VmRSS")).split()[1])
 
     def children(self, kind):
         """Process numbers of the server's children of this kind: `__ingest`, `__query`."""

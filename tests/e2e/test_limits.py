@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """assurance.md "Limits" and design 2: what happens at each limit and past it, one test a limit."""
 import json
+import os
 import re
 import resource
 import signal
@@ -75,43 +76,41 @@ def test_a_slow_head_gets_408_and_an_idle_connection_goes(tmp_path):
 
 def test_connection_limit(tmp_path):
     """The one that has waited longest makes room; who still does not fit gets 503."""
-    w = scans(tmp_path)
-    with running(w.path, tmp_path / "cache", OFFLOADER_MAX_CONNECTIONS="70", OFFLOADER_POOL_SIZE="1", OFFLOADER_INLINE_ROWS="1000", OFFLOADER_QUEUE_TIMEOUT_MS="30000") as s:  # 6 for the API port
+    w = tiny(tmp_path)
+    w.endpoint("scan", "kv", serving_mode="remote_scan")
+    with running(w.path, tmp_path / "cache", OFFLOADER_MAX_CONNECTIONS="70", OFFLOADER_POOL_SIZE="1", OFFLOADER_QUEUE_TIMEOUT_MS="30000",
+                 OFFLOADER_QUERY_TIMEOUT_MS="30000") as s:  # 6 for the API port
         wires = [Wire(s.api_port) for _ in range(6)]
         for i, x in enumerate(wires):
             x.ask([get("/healthz")])
             if i == 2:
                 time.sleep(0.02)  # the first three wait longer than the others, by more than a tick of the clock
         wait_for(lambda: metric(s, "offloader_http_connections") == 6, "six connections")
-        more = [Wire(s.api_port) for _ in range(3)]
-        for x in more:
-            assert x.ask([get("/healthz")])[0].status == 200
-        wait_for(lambda: metric(s, "offloader_http_connections") <= 6, "the oldest to go")
+        more = []
+        for _ in range(3):  # one after the other: a loop that is asked for room twice at once closes two of its own
+            more.append(Wire(s.api_port))
+            assert more[-1].ask([get("/healthz")])[0].status == 200
+            wait_for(lambda: metric(s, "offloader_http_connections") <= 6, "the oldest to go")
         assert all(x.ask([get("/healthz")])[0].status == 200 for x in more)
         assert [x.rest() for x in wires[:3]] == [b""] * 3  # the oldest, on whatever loop they were
         for x in wires:
             x.close()
-        while metric(s, "offloader_http_connections") > 3:
-            time.sleep(0.01)
-        for attempt in range(10):  # a scan may end, or be refused, before the last of them has begun
-            busy = [Wire(s.api_port) for _ in range(6)]
-            for i, x in enumerate(busy):
-                x.send(get(f"/v1/endpoints/scan?x=0.{attempt}{i}"))
-            try:
-                wait_for(lambda: metric(s, "offloader_pool_busy") + metric(s, "offloader_pool_queue") >= 6, "work in all of them", 2)
-                late = Wire(s.api_port)
-                late.socket.settimeout(1)
-                got, _ = replies(late.rest())
-                break
-            except (AssertionError, TimeoutError):
-                for x in busy:
-                    x.close()
-        else:
-            raise AssertionError("the six connections were never all at work")
-        if metric(s, "offloader_pool_busy") + metric(s, "offloader_pool_queue") >= 6:  # else one was done already, and there was room
-            assert [r.status for r in got] == [503] and got[0].header("retry-after") == "1" and got[0].header("connection") == "close"
-            assert metric(s, "offloader_shed_total", reason="connections") >= 1
+        wait_for(lambda: metric(s, "offloader_http_connections") <= 3, "their connections to go")
+        assert s.get("/v1/endpoints/scan").status == 200
+        queries = wait_for(lambda: s.children("__query"), "the query process")
+        for child in queries:  # whoever asks now is at work until it goes on
+            os.kill(child, signal.SIGSTOP)
+        busy = [Wire(s.api_port) for _ in range(6)]
+        for x in busy:
+            x.send(get("/v1/endpoints/scan"))
+        wait_for(lambda: metric(s, "offloader_pool_busy") + metric(s, "offloader_pool_queue") == 6, "work in all of them")
+        late = Wire(s.api_port)
+        got, _ = replies(late.rest())
+        assert [r.status for r in got] == [503] and got[0].header("retry-after") == "1" and got[0].header("connection") == "close"
+        assert metric(s, "offloader_shed_total", reason="connections") >= 1
         assert s.admin("/live").status == 200
+        for child in queries:
+            os.kill(child, signal.SIGCONT)
         assert all(x.read().status == 200 for x in busy)
         for x in busy + more + [late]:
             x.close()
@@ -134,11 +133,6 @@ def test_the_default_connection_limit_uses_the_hard_descriptor_limit(tmp_path):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def resident(s):
-    with open(f"/proc/{s.process.pid}/statm", encoding="ascii") as f:
-        return int(f.read().split()[1]) * 4096
-
-
 def is_sanitized(s):
     """A sanitizer's shadow memory says nothing about ours."""
     with open(f"/proc/{s.process.pid}/maps", encoding="ascii", errors="replace") as f:
@@ -155,7 +149,7 @@ def test_a_thousand_slow_clients(tmp_path):
         warm = [Wire(s.api_port) for _ in range(50)]
         for x in warm:
             x.ask([get("/v1/endpoints/kv")])
-        before = resident(s)
+        before = s.memory_kib() * 1024
         began = time.monotonic()
         slow = []
         for i in range(900):
@@ -168,7 +162,7 @@ def test_a_thousand_slow_clients(tmp_path):
             x.send(get("/v1/endpoints/kv?limit=1000") * (3 if i >= 10 else 40))  # 3 are more than the kernel takes ahead
             readers.append(x)
         wait_for(lambda: metric(s, "offloader_http_connections") >= 1050, "all of them", 10)
-        a_head = (resident(s) - before) / 1000
+        a_head = (s.memory_kib() * 1024 - before) / 1000
         good, bad = 0, []
         while time.monotonic() - began < 4:
             with Wire(s.api_port) as client:
@@ -249,10 +243,10 @@ def test_answers_over_32_mib(tmp_path):
             r = s.get(f"/v1/endpoints/wide?{query}", headers={"Accept-Encoding": "gzip" if query == "limit=1500" else ""})
             assert r.status == 200 and int(r.headers["content-length"]) == len(r.body)
         with Wire(s.api_port) as wire:  # pipelined large answers are not gathered in memory
-            before = resident(s)
+            before = s.memory_kib() * 1024
             wire.send(get("/v1/endpoints/wide?columns=id,a") * 12)
             time.sleep(0.3)
-            grown = resident(s) - before
+            grown = s.memory_kib() * 1024 - before
             got, left = [], None
             for _ in range(12):
                 got.append(wire.read().status)
@@ -311,11 +305,11 @@ def test_idle_connections_cost_little(tmp_path):
         first = [Wire(s.api_port) for _ in range(200)]
         for x in first:
             x.ask([get("/v1/endpoints/kv")] * 2)
-        before = resident(s)
+        before = s.memory_kib() * 1024
         wires = [Wire(s.api_port) for _ in range(3000)]
         for x in wires:
             x.ask([get("/v1/endpoints/kv")])
-        each = (resident(s) - before) / len(wires)
+        each = (s.memory_kib() * 1024 - before) / len(wires)
         print(f"{each:.0f} bytes an idle connection")
         assert is_sanitized(s) or each <= 4096
         for x in first + wires:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """R-07 and R-08, P tier: swaps, rollbacks, reloads and cutovers under a load that checks every row."""
 import json
-import os
 import socketserver
 import subprocess
 import threading
@@ -112,17 +111,13 @@ def test_r07_swaps_and_rollbacks_under_load(serve, tmp_path, public):
     wait_for(lambda: len(list((tmp_path / "cache0/snapshots/kv").glob("*/"))) <= 2, "old directories to go")
 
 
-def descriptors(s):
-    return len(os.listdir(f"/proc/{s.process.pid}/fd"))
-
-
 def test_r08_reloads_under_load(serve, tmp_path):
     """Valid revisions, invalid ones, cutovers of schema and tenant column, superseded and cancelled ones."""
     p = Stamped(tmp_path / "project")
     p.publish(1)
     p.history.append(1)
     s = serve(p.path)
-    before, stamp, cutovers = descriptors(s), 1, 0
+    before, stamp, cutovers = s.descriptors(), 1, 0
     with Load(s, p, rate=4000) as load:
         for i in range(RELOADS):
             kind = i % 10
@@ -153,4 +148,4 @@ def test_r08_reloads_under_load(serve, tmp_path):
     print(f"R-08: {RELOADS} rounds, {cutovers} cutovers, {report['requests']} requests")
     check_report(report, p.history)
     assert cutovers == RELOADS // 5 and s.get("/v1/endpoints/kv").status == 401
-    wait_for(lambda: descriptors(s) <= before, "as many descriptors as before")
+    wait_for(lambda: s.descriptors() <= before, "as many descriptors as before")

@@ -11,20 +11,20 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 from conftest import HERE, whole_program
 
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
-from bucket_world import FAST, csv_of, dataset, endpoint, manifest, tree  # noqa: E402  (the path has to be there first)
+from bucket_world import FAST, csv_of, endpoint, manifest, tree  # noqa: E402  (the path has to be there first)
 
 from s3 import S3  # noqa: E402
 
-wait_for, Server = whole_program.wait_for, whole_program.Server
+wait_for, comes_true, Server = whole_program.wait_for, whole_program.comes_true, whole_program.Server
 BROKEN = (OSError, http.client.HTTPException)
 ROWS = 20
 CUTOVER_DEADLINE_S = 1
 TIDY_DEADLINE_S = 10
+LOOK_EVERY_S = 0.05
 BOOT_DEADLINE_S = 3  # an undisturbed one takes a tenth of a second
 
 
@@ -108,8 +108,7 @@ class Scenario:
         return answer
 
     def shows(self, pattern):
-        """Looked at sparingly: the page makes calls of its own."""
-        time.sleep(0.05)
+        """To be looked at sparingly: the page makes calls of its own."""
         answer = attempt(lambda: self.server.admin("/metrics"))
         return answer is not None and re.search(pattern, answer.body) is not None
 
@@ -152,13 +151,6 @@ class Scenario:
 
     def snapshots(self):
         return [n for n in os.listdir(os.path.join(self.server.cache, "snapshots", "kv")) if not n.endswith(".json")]
-
-    def descriptors(self):
-        return len(os.listdir(f"/proc/{self.server.process.pid}/fd"))
-
-    def memory_kib(self):
-        with open(f"/proc/{self.server.process.pid}/status", encoding="ascii") as f:
-            return int(next(x for x in f if x.startswith("VmRSS")).split()[1])
 
     def end(self):
         """A last start finds what was served, and tidies up."""
@@ -233,11 +225,8 @@ class Cutover(Scenario):
     def act(self):
         """A reload is answered before the new build has ended."""
         self.post("/reload")
-        end = time.monotonic() + CUTOVER_DEADLINE_S
-        while time.monotonic() < end and self.read_if_possible() != self.current \
-                and not self.shows(rb'offloader_refresh_ok\{dataset="kv"\} 0'):
-            time.sleep(0.01)
-
+        comes_true(lambda: self.read_if_possible() == self.current or self.shows(rb'offloader_refresh_ok\{dataset="kv"\} 0'),
+                   CUTOVER_DEADLINE_S, LOOK_EVERY_S)
 
     def settle(self):
         assert self.server.process.poll() is None, self.server.log()[-3000:]
@@ -333,10 +322,8 @@ class Start(Scenario):
 
     def act(self):
         self.spawn()
-        end = time.monotonic() + BOOT_DEADLINE_S
         self.server.timeout_s = 1
-        while not self.is_over() and time.monotonic() < end:
-            time.sleep(0.01)
+        comes_true(self.is_over, BOOT_DEADLINE_S, LOOK_EVERY_S)
         if self.server.process.poll() is None:
             self.read_if_possible()
             self.server.process.terminate()

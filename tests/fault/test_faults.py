@@ -99,7 +99,7 @@ class Trials:
         return hit
 
     def look(self):
-        return self.scenario.descriptors(), self.scenario.memory_kib()
+        return self.scenario.server.descriptors(), self.scenario.server.memory_kib()
 
     def run(self, plan):
         hits = 0

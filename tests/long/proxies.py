@@ -5,7 +5,6 @@ import contextlib
 import csv
 import socket
 import subprocess
-import time
 
 from conftest import free_port, wait_for
 
@@ -107,7 +106,6 @@ class Varnish(Proxy):
                 "-p", "thread_pool_min=200", "-p", "listen_depth=4096", "-p", "vsl_mask=-VCL_trace", "-l", "16m"]
 
     def forwarded(self):
-        time.sleep(1.5)  # its counters are gathered from its threads once a second
         out = subprocess.run(["varnishstat", "-1", "-n", str(self.directory / "n"), "-f", "MAIN.backend_req", "-f", "VBE.*.req"],
                              capture_output=True, text=True, check=True)
         return tuple(sorted(int(line.split()[1]) for line in out.stdout.splitlines()))

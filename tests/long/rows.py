@@ -5,9 +5,9 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 from conftest import BIN, ROOT, wait_for
+from stamped import Stamped
 
 SHARE = float(os.environ.get("OFFLOADER_LONG_SHARE", "1"))
 
@@ -63,26 +63,43 @@ def disk_kib(s):
     return total // 1024
 
 
-def memory_kib(s):
-    return int(next(x for x in open(f"/proc/{s.process.pid}/status") if x.startswith("VmRSS")).split()[1])
-
-
-def descriptors(s):
-    return len(os.listdir(f"/proc/{s.process.pid}/fd"))
-
-
 def anonymous_kib(s):
     """Memory of its own: PSS would tell of whoever else runs the same binary."""
     return int(re.search(r"^Anonymous:\s+(\d+)", open(f"/proc/{s.process.pid}/smaps_rollup").read(), re.M).group(1))
 
 
-def settled(s):
-    """(RSS KiB, anonymous KiB, descriptors) once they no longer change; nobody should be connected."""
+def still(look, n, every_s, what):
+    """What @look gives once it has given the same @n times in a row."""
     seen = []
 
     def is_still():
-        seen.append((memory_kib(s), anonymous_kib(s), descriptors(s)))
-        time.sleep(0.25)
-        return len(seen) > 20 and len(set(seen[-20:])) == 1
-    wait_for(is_still, "memory to settle", 120)
+        seen.append(look())
+        return len(seen) >= n and len(set(seen[-n:])) == 1
+    wait_for(is_still, what, 120, every_s)
     return seen[-1]
+
+
+def settled(s):
+    """(RSS KiB, anonymous KiB, descriptors) once they no longer change; nobody should be connected."""
+    return still(lambda: (s.memory_kib(), anonymous_kib(s), s.descriptors()), 20, 0.25, "memory to settle")
+
+
+def answered(s):
+    """Requests, as the server's metrics count them."""
+    return int(sum(float(x.split()[-1]) for x in s.admin("/metrics").body.decode().splitlines() if x.startswith("offloader_requests_total{")))
+
+
+def stretch(s, requests, rate):
+    """Until a load at @rate a second has had so many answers more."""
+    goal = answered(s) + requests
+    wait_for(lambda: answered(s) >= goal, f"{requests} answers", 60 + 4 * requests / rate, every_s=0.5)
+
+
+def stamped_server(serve, tmp_path, env=None, **options):
+    """A Stamped project and a server of its snapshot 1."""
+    p = Stamped(tmp_path / "project", **options)
+    p.publish(1)
+    p.history.append(1)
+    s = serve(p.path, **(env or {}))
+    s.timeout_s = 120  # on a machine that others load too
+    return p, s

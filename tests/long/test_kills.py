@@ -108,7 +108,7 @@ class Producer:
                 requests, key, allowed = self.plan(before)
                 caller = threading.Thread(target=self.send, args=(requests, key))
                 caller.start()
-                time.sleep(self.dice.random() * 0.15)  # where in the action the kill falls
+                caller.join(self.dice.random() * 0.15)  # the kill falls in the action, or right after it
                 self.kill()
                 caller.join()
                 self.start()

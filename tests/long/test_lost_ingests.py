@@ -12,8 +12,8 @@ import time
 import pytest
 from conftest import wait_for
 from observe import metric, stop_child
-from rows import SHARE, count
-from stamped import Load, Stamped, check_report
+from rows import SHARE, count, stamped_server, stretch
+from stamped import Load, check_report
 
 TRIALS, RATE, QUIET_S, PAGE, ROWS, INTERVAL_S, TARGET = 50, 1000, 10, 20, 2000, 8, 1.2
 QUIET, FAULTS = 0, 1
@@ -45,14 +45,11 @@ def lose(s, sent):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_r06(serve, tmp_path, way):
-    p = Stamped(tmp_path / "project", rows=ROWS)
-    p.publish(1)
-    p.history.append(1)
-    s = serve(p.path, OFFLOADER_INGEST_STALL_SECONDS="1", OFFLOADER_REFRESH_INTERVAL=str(INTERVAL_S))
+    p, s = stamped_server(serve, tmp_path, {"OFFLOADER_INGEST_STALL_SECONDS": "1", "OFFLOADER_REFRESH_INTERVAL": str(INTERVAL_S)}, rows=ROWS)
     waits, began = [], time.monotonic()
     with Load(s, p, rate=RATE, rows=PAGE, query=f"?limit={PAGE}", connections=16) as load:
         load.phase(QUIET)
-        time.sleep(max(1, QUIET_S * SHARE))
+        stretch(s, RATE * max(1, QUIET_S * SHARE), RATE)
         load.phase(FAULTS)
         p.publish(2)
         for i in range(count(TRIALS)):

@@ -6,8 +6,8 @@ import os
 import random
 import time
 
-from rows import INVALID, Producer, count, settled
-from stamped import Load, Stamped, check_report
+from rows import INVALID, Producer, count, settled, stamped_server
+from stamped import Load, check_report
 
 RELOADS, REQUESTS, WARM_UP = 1000, 5_000_000, 400
 SEED = int(os.environ.get("OFFLOADER_TEST_SEED", "1"))
@@ -67,11 +67,7 @@ class Reloads(Producer):
 
 
 def test_r08(serve, tmp_path):
-    p = Stamped(tmp_path / "project", rows=200)
-    p.publish(1)
-    p.history.append(1)
-    s = serve(p.path)
-    s.timeout_s = 120  # on a machine that others load too
+    p, s = stamped_server(serve, tmp_path, rows=200)
     reloads = Reloads(p, s, random.Random(SEED))
     options = {"rows": PAGE, "query": f"?limit={PAGE}", "connections": 32}
     with Load(s, p, **options) as load:

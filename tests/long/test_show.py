@@ -1,29 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Snapshots that come and go without anyone noticing: at least 2,000 requests a second, every row of
 every answer checked, held through swaps, rollbacks, reloads and schema and tenant-column cutovers."""
-import os
-import time
+from rows import SHARE, count, stamped_server, stretch
+from stamped import Load, check_report
 
-from stamped import Load, Stamped, check_report
-
-SHARE = float(os.environ.get("OFFLOADER_LONG_SHARE", "1"))
-SWAPS, ROLLBACKS, RELOADS, CUTOVERS = (max(2, int(n * SHARE)) for n in (200, 50, 50, 20))
+SWAPS, ROLLBACKS, RELOADS, CUTOVERS = (count(n) for n in (200, 50, 50, 20))
 RATE = 2500
 STEADY, SWAPPING = 0, 1
 
 
 def test_show(serve, tmp_path):
-    p = Stamped(tmp_path / "project", rows=2000)
+    p, s = stamped_server(serve, tmp_path, rows=2000)
     page = 100  # rows of an answer: the endpoint's default limit
-    p.publish(1)
-    p.history.append(1)
-    s = serve(p.path)
-    s.timeout_s = 120  # on a machine that others load too
     done = {"swap": 0, "rollback": 0, "reload": 0, "cutover": 0}
     stamp = 1
     with Load(s, p, rate=RATE, connections=32, rows=page) as load:
         load.phase(STEADY)
-        time.sleep(10 * SHARE)
+        stretch(s, RATE * 10 * SHARE, RATE)
         load.phase(SWAPPING)
         while any(done[k] < n for k, n in (("swap", SWAPS), ("rollback", ROLLBACKS), ("reload", RELOADS), ("cutover", CUTOVERS))):
             round_ = sum(done.values())
@@ -43,7 +36,7 @@ def test_show(serve, tmp_path):
             p.swap(s, stamp)
             done["swap"] += 1
         load.phase(STEADY)
-        time.sleep(10 * SHARE)
+        stretch(s, RATE * 10 * SHARE, RATE)
     report = load.end()
     steady, swapping = report["phases"][STEADY], report["phases"][SWAPPING]
     print(f"show: {done}; {report['requests']} requests in {report['seconds']:.0f} s = "

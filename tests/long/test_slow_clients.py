@@ -8,7 +8,7 @@ import time
 from conftest import wait_for
 from observe import metric
 from open_loop import OpenLoop, quantile
-from rows import SHARE, count, memory_kib
+from rows import SHARE, count
 from test_limits import tiny
 from wire import get, raise_descriptor_limit
 from world import running
@@ -79,9 +79,9 @@ class Attack:
 
 
 def attack(s, name, modes, n, quiet):
-    before_kib = memory_kib(s)
+    before_kib = s.memory_kib()
     a = Attack(s.api_port, modes, n)
-    heads = memory_kib(s) - before_kib
+    heads = s.memory_kib() - before_kib
     held = metric(s, "offloader_http_connections")
     good = OpenLoop(s.api_port, lambda k: get("/v1/endpoints/kv?limit=1"))
     parts = []

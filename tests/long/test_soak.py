@@ -5,8 +5,8 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from rows import INVALID, SHARE, Producer, count, descriptors, disk_kib, memory_kib, settled
-from stamped import Load, Stamped, check_report
+from rows import INVALID, SHARE, Producer, count, disk_kib, settled, stamped_server
+from stamped import Load, check_report
 
 SWAPS = 1000
 SOAK_S = float(os.environ.get("OFFLOADER_SOAK_MINUTES", "20")) * 60 * SHARE
@@ -17,15 +17,12 @@ LIMIT_KIB_AN_HOUR = 1024
 
 
 def test_r13_a_thousand_swaps(serve, tmp_path):
-    p = Stamped(tmp_path / "project", rows=2000)
-    p.publish(1)
-    s = serve(p.path)
-    s.timeout_s = 120  # on a machine that others load too
+    p, s = stamped_server(serve, tmp_path, rows=2000)
     producer, n, marks = Producer(p, s), count(SWAPS), []
     for i in range(1, n + 1):
         producer.swap()
         if i % max(1, n // 10) == 0:
-            marks.append((memory_kib(s), descriptors(s), disk_kib(s)))
+            marks.append((s.memory_kib(), s.descriptors(), disk_kib(s)))
     print(f"R-13: {n} swaps; (memory KiB, descriptors, disk KiB) after each tenth of them: {marks}")
     assert settled(s)[2] <= min(m[1] for m in marks) and marks[-1][2] <= marks[1][2] + 64
     assert marks[-1][0] <= marks[1][0] + LIMIT_KIB_AN_HOUR  # in a few minutes
@@ -95,7 +92,7 @@ class Everything(Producer):
         samples, sample_at, round_at = [], began, began
         while time.monotonic() < began + seconds or self.n % (4 * len(self.KINDS)):  # to the same contract modulo 4
             if time.monotonic() >= sample_at:
-                samples.append((sample_at - began, memory_kib(self.s)))
+                samples.append((sample_at - began, self.s.memory_kib()))
                 sample_at += SAMPLE_EVERY_S
             self.round()
             round_at += ROUND_EVERY_S
@@ -104,11 +101,7 @@ class Everything(Producer):
 
 
 def test_r13_soak(serve, tmp_path):
-    p = Stamped(tmp_path / "project", rows=1000)
-    p.publish(1)
-    p.history.append(1)
-    s = serve(p.path)
-    s.timeout_s = 120  # on a machine that others load too
+    p, s = stamped_server(serve, tmp_path, rows=1000)
     with ThreadPoolExecutor(4) as pool:  # so that no answer is kept on top of others: their number has a limit
         filled = list(pool.map(lambda i: s.post("/release", headers={"Idempotency-Key": f"fill-{i}"}).status, range(count(KEYED_ANSWERS))))
     assert set(filled) == {200}

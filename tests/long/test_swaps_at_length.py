@@ -8,8 +8,8 @@ done as fast as the two cores allow, with more swaps on the way."""
 import time
 
 import pytest
-from rows import SHARE, Producer, count
-from stamped import Load, Stamped, check_report
+from rows import SHARE, Producer, count, stamped_server, stretch
+from stamped import Load, check_report
 
 REQUESTS, SWAPS, ROLLBACKS = 5_000_000, 500, 100  # of each of the two
 RATE, PAGE, ROWS_PER_TENANT = 5000, 20, 2000
@@ -35,15 +35,11 @@ class Changes(Producer):
 
 @pytest.mark.parametrize("public", [True, False], ids=["public", "keyed"])
 def test_r07(serve, tmp_path, public):
-    p = Stamped(tmp_path / "project", public=public, rows=ROWS_PER_TENANT)
-    p.publish(1)
-    p.history.append(1)
-    s = serve(p.path)
-    s.timeout_s = 120  # on a machine that others load too
+    p, s = stamped_server(serve, tmp_path, public=public, rows=ROWS_PER_TENANT)
     changes, pace = Changes(p, s), {}
     with Load(s, p, rate=RATE, requests=count(REQUESTS), rows=PAGE, query=f"?limit={PAGE}", connections=32) as load:
         load.phase(QUIET)
-        time.sleep(QUIET_S * SHARE)
+        stretch(s, RATE * QUIET_S * SHARE, RATE)
         for phase, swaps, every_s in ((PACED, PACED_SWAPS, EVERY_S), (STRAIGHT, STRAIGHT_SWAPS, 0)):
             load.phase(phase)
             began = time.monotonic()
@@ -52,7 +48,7 @@ def test_r07(serve, tmp_path, public):
                 changes.one()
             pace[phase] = count(swaps) / (time.monotonic() - began)
             load.phase(QUIET)
-            time.sleep(QUIET_S / 2 * SHARE)
+            stretch(s, RATE * QUIET_S / 2 * SHARE, RATE)
         load.phase(FLAT_OUT, rate=0)
         while load.process.poll() is None or changes.swaps < count(SWAPS) or changes.rollbacks < count(ROLLBACKS):
             changes.one()
