@@ -151,7 +151,7 @@ enum rc gcs_sign_jwt(const struct gcs_key *k, int64_t now_s, char **ret, struct 
     put_claims(k, now_s, &json);
     buf_putc(&jwt, '.');
     put_base64url(&jwt, json.p, json.n);
-    enum rc rc = json.failed ? err_set(err, RC_LIMIT, "the key file's values are too long")
+    enum rc rc = json.failed ? err_set(err, buf_rc(&json), "the key file's values cannot be held")
                              : sign(k, &jwt, err);
     if (rc == RC_OK)
         *ret = buf_take_cstr(&jwt, NULL);

@@ -81,7 +81,8 @@ static size_t on_header(char *p, size_t size, size_t n, void *arg)
     buf_put_str(head, value);
     buf_putc(head, '\n');
     if (head->failed) {
-        t->rc = err_set(&t->why, RC_LIMIT, "the response head has more than %u bytes",
+        t->rc = err_set(&t->why, buf_rc(head),
+                        "the response head cannot be held, or has more than %u bytes",
                         NET_LIMIT_HEAD_BYTES);
         return 0;
     }
@@ -113,11 +114,12 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
     }
     if (!sink) {
         buf_put(&r->body, p, bytes);
-        if (r->body.failed == BUF_NO_MEMORY)
-            t->rc = err_set(&t->why, RC_NO_MEMORY, "out of memory for an answer");
-        else if (r->body.failed)
-            t->rc = err_set(&t->why, RC_LIMIT, "the answer has more than %zu bytes",
-                            r->body.limit_bytes);
+        t->rc = buf_rc(&r->body);
+        if (t->rc == RC_NO_MEMORY)
+            (void)err_set(&t->why, t->rc, "out of memory for an answer");
+        else if (t->rc != RC_OK)
+            (void)err_set(&t->why, t->rc, "the answer has more than %zu bytes",
+                          r->body.limit_bytes);
         return t->rc == RC_OK ? bytes : 0;
     }
     if (!t->sink_started)

@@ -48,8 +48,10 @@ static void XMLCALL on_characters(void *arg, const XML_Char *p, int n)
     struct walk *w = arg;
     buf_put(&w->text, p, (size_t)n);
     if (w->text.failed && w->rc == RC_OK)
-        stop(w, err_set(&w->why, RC_INVALID, "an XML element has more than %d bytes",
-                        LIMIT_XML_TEXT_BYTES));
+        stop(w, buf_rc(&w->text) == RC_NO_MEMORY
+                    ? err_set(&w->why, RC_NO_MEMORY, "out of memory for XML")
+                    : err_set(&w->why, RC_INVALID, "an XML element has more than %d bytes",
+                              LIMIT_XML_TEXT_BYTES));
 }
 
 static void XMLCALL on_end(void *arg, const XML_Char *name)

@@ -214,11 +214,12 @@ static enum rc on_get_body(void *arg, const void *p, size_t n, struct err *err)
 {
     struct get_sink *s = arg;
     buf_put(s->to, p, n);
-    if (s->to->failed == BUF_NO_MEMORY)
-        return err_set(err, RC_NO_MEMORY, "out of memory for '%s'", s->l->text);
-    return s->to->failed ? err_set(err, RC_LIMIT, "'%s' has more than the limit of %zu bytes",
-                                   s->l->text, s->to->limit_bytes)
-                         : RC_OK;
+    enum rc rc = buf_rc(s->to);
+    if (rc == RC_NO_MEMORY)
+        return err_set(err, rc, "out of memory for '%s'", s->l->text);
+    return rc == RC_OK ? rc
+                       : err_set(err, rc, "'%s' has more than the limit of %zu bytes", s->l->text,
+                                 s->to->limit_bytes);
 }
 
 static enum rc get_remote(struct objectstore *o, const struct location *l,
