@@ -50,6 +50,7 @@ test-tsan: setup
 
 ## make test-long  what takes hours: tests/long; ROW=r07 is one row of its table
 test-long: build
+	@tools/setup tools/packages-long.txt
 	@tools/run-long $(BUILD) $(ROW)
 
 ## make bench      ourselves and our peers, interleaved (ROUNDS=42; about 20 minutes; wants a quiet machine)
