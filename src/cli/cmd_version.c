@@ -2,8 +2,8 @@
 /* offloader version: what was built from what. */
 #include <stdio.h>
 
+#include "base/commit.h"
 #include "cli/cli.h"
-#include "cli/commit.h"
 #include "http/http.h"
 #include "markup/markup.h"
 #include "net/net.h"

@@ -6,10 +6,13 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "engine/build.h"
 #include "engine/child.h"
 #include "engine/sandbox.h"
 
 int offloader_engine_main(int argc, char **argv);
+
+const char offloader_engine_build[] = ENGINE_BUILD; /* compared with the program's */
 
 static void say_error(const struct err *err)
 {

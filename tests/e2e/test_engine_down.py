@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """DuckDB's module is away, broken, or its memory short: what serves goes on, and what is said of it is true."""
+import json
 import os
+import pathlib
 import shutil
 import signal
+import subprocess
 
 import pytest
 from bucket_world import gauge
@@ -10,6 +13,7 @@ from conftest import ADMIN_TOKEN, BIN, Server, wait_for
 
 MODULE = "offloader-engine.so"
 ENDS = "DuckDB's processes end as they start: the log says why"
+REPLACED = "the program was replaced while it ran: restart it"
 AWAY = f"{MODULE} is not beside the program, or may not be read: install it again"
 
 
@@ -32,8 +36,26 @@ class Installed:
         self.module.unlink()
         if how == "no module at all":
             self.module.write_bytes(b"this is no shared object")
+        elif how == "another build's":
+            self.write_other_build(self.module)
         elif how == "another module":
             shutil.copy2(os.path.realpath(find_library("libm.so.6")), self.module)
+
+    def write_other_build(self, path):
+        """The module as another commit would have built it."""
+        commit = subprocess.run([BIN, "version", "--json"], capture_output=True, check=True).stdout
+        name = f"{json.loads(commit)['offloader']} {json.loads(commit)['commit']}".encode()
+        content = pathlib.Path(BIN).with_name(MODULE).read_bytes()
+        assert content.count(name + b"\0") == 1
+        path.write_bytes(content.replace(name + b"\0", name[:-1] + b"?\0"))
+
+    def upgrade(self):
+        """Another release is laid over this one, as a package manager does it."""
+        for name in ("offloader", MODULE):
+            (self.path / "new").write_bytes((self.path / name).read_bytes())
+            os.chmod(self.path / "new", 0o755)
+            os.replace(self.path / "new", self.path / name)
+        self.spoil("another build's")
 
     def server(self, cache, **env):
         return Server(self.project.path, cache, env, self.path / "offloader")
@@ -60,7 +82,8 @@ def says(server):
     return (up, word)
 
 
-@pytest.mark.parametrize("how, why", [("away", AWAY), ("no module at all", ENDS), ("another module", ENDS)])
+@pytest.mark.parametrize("how, why", [("away", AWAY), ("no module at all", ENDS), ("another module", ENDS),
+                                      ("another build's", ENDS)])
 def test_an_ingest_that_cannot_start(installed, tmp_path, how, why):
     server = installed.server(tmp_path / "cache").start()
     try:
@@ -94,6 +117,26 @@ def test_a_cold_start_without_it(installed, tmp_path):
         assert server.get("/v1/endpoints/kv").status == 503
         installed.mend()
         wait_for(lambda: server.admin("/ready").status == 200, "readiness, by itself")
+        assert says(server) == (1, "ok")
+    finally:
+        server.stop()
+
+
+def test_an_upgrade_in_place(installed, tmp_path):
+    """What is loaded serves on; what needs the module says what to do, and a restart does it."""
+    server = installed.server(tmp_path / "cache").start()
+    try:
+        installed.upgrade()
+        installed.project.publish("s2", [("b", 2)])
+        answer = server.post("/datasets/kv/refresh")
+        assert answer.status == 409 and answer.json["error"]["message"] == REPLACED
+        assert "is of another build" in server.log()
+        wait_for(lambda: says(server) == (0, REPLACED), "the truth")
+        assert server.get("/v1/endpoints/kv").meta["snapshot_id"] == "s1"
+        server.stop()
+        installed.mend()
+        server.start()
+        wait_for(lambda: server.get("/v1/endpoints/kv").meta["snapshot_id"] == "s2", "the new snapshot")
         assert says(server) == (1, "ok")
     finally:
         server.stop()
