@@ -50,7 +50,8 @@ struct snapshot {
     char *model_tag;     /* owned: `producer/upstream_run_id`, or `databricks/<tid>` */
     uint8_t contract_fingerprint[32], build_fingerprint[32];
     bool quality_warning;
-    struct store *store;          /* local_table; NULL when every endpoint is remote_scan */
+    /* At least one of the two; both modes are served from either until a rebuild adds the other. */
+    struct store *store;          /* local_table; NULL: built when every endpoint was remote_scan */
     struct engine_source *source; /* remote_scan, or OFFLOADER_ENGINE=duckdb; NULL otherwise */
     char *directory;              /* its cache directory */
     _Atomic bool warm;            /* warm-up finished (metrics: cold requests) */

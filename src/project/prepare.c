@@ -143,6 +143,8 @@ static void fingerprint_dataset(struct dataset *d)
     for (size_t i = 0; i < d->schema.n_columns; i++)
         add_integer(s, d->equality_columns[i]);
     add_integer(s, d->any_local_table);
+    if (d->any_remote_scan)
+        add_text(s, "files"); /* only then: builds without them stay the ones they were */
     sha256_finish(s, d->build_fingerprint);
 
     s = sha256_new();

@@ -271,7 +271,7 @@ static bool take_facts(const struct node *root, struct snapshot_facts *f)
     f->quality_warning = warning && warning->boolean;
     f->is_in_place = in_place && in_place->boolean;
     f->source = take_source(root);
-    return fine;
+    return fine && (f->source || !f->is_in_place);
 }
 
 const struct node *cache_read_checked(const char *path, struct arena *arena, struct err *err)
@@ -439,16 +439,14 @@ static struct snapshot *open_slug(const struct state *s, const char *parent, con
     arena_init(&arena, UINT64_C(16) * LIMIT_FACTS_BYTES);
     const struct node *root = cache_read_checked(facts_path, &arena, &err);
     bool readable = root && take_facts(root, &facts);
-    bool needs_source = state_dataset(s)->any_remote_scan || s->refresh->options.for_duckdb;
-    bool needs_store = state_dataset(s)->any_local_table || s->refresh->options.for_duckdb;
-    bool same_contract =
-        readable && (facts.source || !needs_source) && !(facts.is_in_place && needs_store) &&
-        memcmp(facts.contract_fingerprint, state_dataset(s)->contract_fingerprint, 32) == 0;
-    if (same_contract)
+    /* Store or files alone serve both modes until the rebuild; for_duckdb reads files only. */
+    bool fits = readable && (facts.source || !s->refresh->options.for_duckdb) &&
+                memcmp(facts.contract_fingerprint, state_dataset(s)->contract_fingerprint, 32) == 0;
+    if (fits)
         snapshot = cache_make_snapshot(s, &facts, directory, &err);
     facts_done(&facts);
     arena_done(&arena);
-    if (!snapshot && stat(directory, &st) == 0 && !(readable && !same_contract)) {
+    if (!snapshot && stat(directory, &st) == 0 && !(readable && !fits)) {
         log_event(LOG_WARN, "cache", "a cached snapshot does not verify and is rebuilt",
                   LF_STR("dataset", s->id), LF_STR("error", err.message));
         cache_quarantine(s->refresh, directory);

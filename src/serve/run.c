@@ -82,10 +82,21 @@ static void keep_total(struct job *j)
 
 /* ---- executing, on whatever thread ---- */
 
+/* As the endpoint's mode says; the other way where the snapshot was built before a reload asked for
+ * this one. The rows are the same, so nobody waits for the rebuild. */
 static bool uses_store(const struct job *j)
 {
-    return !j->home->serve->options.engine_is_duckdb &&
-           j->endpoint->endpoint->serving_mode == MODE_LOCAL_TABLE;
+    const struct snapshot *s = j->snapshot;
+    if (j->home->serve->options.engine_is_duckdb || !s->store)
+        return false;
+    return !s->source || j->endpoint->endpoint->serving_mode == MODE_LOCAL_TABLE;
+}
+
+/* Does it take one of the workers that remote scans may have? */
+static bool is_remote_scan(const struct job *j)
+{
+    return !uses_store(j) && (!j->home->serve->options.engine_is_duckdb ||
+                              j->endpoint->endpoint->serving_mode == MODE_REMOTE_SCAN);
 }
 
 static void write_cursor(struct job *j)
@@ -117,10 +128,10 @@ static void execute(struct job *j, struct store_scratch *scratch)
     buf_init(&keep, LIMIT_POSITION_BYTES);
     struct encoder encoder;
     encoder_begin(&encoder, &j->plan, j->form, &j->data);
-    if (in_store && j->snapshot->store)
+    if (in_store)
         j->rc = store_execute(j->snapshot->store, &j->plan.query, &control, encoder_sink(&encoder),
                               scratch, &j->result, NULL, &j->err);
-    else if (!in_store && o->engine && j->snapshot->source)
+    else if (o->engine && j->snapshot->source)
         j->rc = engine_execute(o->engine, j->snapshot->source, &j->plan.query, &control,
                                encoder_sink(&encoder), &keep, &j->result, NULL, &j->err);
     else
@@ -167,7 +178,7 @@ static void run_plan(struct job *j)
 {
     const struct serve_options *o = &j->home->serve->options;
     find_total(j);
-    if (uses_store(j) && j->snapshot->store &&
+    if (uses_store(j) &&
         store_estimate(j->snapshot->store, &j->plan.query, j->home->scratch) <= o->inline_rows) {
         execute(j, j->home->scratch);
         job_finish(j);
@@ -178,7 +189,7 @@ static void run_plan(struct job *j)
     j->pool_job = (struct pool_job){
         .run = run_on_worker,
         .on_shed = on_shed,
-        .is_remote = j->endpoint->endpoint->serving_mode == MODE_REMOTE_SCAN,
+        .is_remote = is_remote_scan(j),
         .cancelled = &j->cancelled,
     };
     if (pool_submit(o->pool, &j->pool_job) != RC_OK) {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """remote_scan: the rows of local_table, few bytes, deadlines, crashes, and only the snapshot's own files."""
+import glob
 import importlib.machinery
 import importlib.util
 import json
@@ -12,6 +13,7 @@ import threading
 
 import pytest
 from conftest import ROOT, wait_for
+from observe import stop_child
 
 sys.path.insert(0, os.path.join(ROOT, "tests", "fakes"))
 from web import Web  # noqa: E402  (the path has to be there first)
@@ -64,7 +66,7 @@ pagination: {{ default_limit: 20, max_limit: 500 }}
 """
 
 
-def make_project(path, location, size, modes=("local_table", "remote_scan")):
+def make_project(path, location, size, modes=("local_table", "remote_scan"), snapshot="s1"):
     for d in ("datasets", "endpoints", "data"):
         (path / d).mkdir(parents=True, exist_ok=True)
     (path / "offloader.yml").write_text("version: 1\nauth: none\n")
@@ -80,7 +82,7 @@ def make_project(path, location, size, modes=("local_table", "remote_scan")):
         (path / f"endpoints/sums_{mode}.yml").write_text(ENDPOINT.format(
             name=f"sums_{mode}", mode=mode, select=sums, group="  group_by: [grp]\n", columns="grp, n, x, mean, last"))
     (path / "data/manifest.json").write_text(json.dumps({
-        "dataset_id": "d", "snapshot_id": "s1", "created_at": "2026-11-01T00:00:00Z", "watermark": "2026-11-01T00:00:00Z",
+        "dataset_id": "d", "snapshot_id": snapshot, "created_at": "2026-11-01T00:00:00Z", "watermark": "2026-11-01T00:00:00Z",
         "schema": [{"name": n, "type": t} for n, t in SCHEMA],
         "files": [{"path": location, "format": "parquet", "size_bytes": size}], "partition_columns": [], "sort_columns": [],
         "row_count": N_ROWS, "size_bytes": size, "producer": "tests", "upstream_run_id": "r1", "schema_version": 1,
@@ -268,6 +270,48 @@ def test_remote_scans_leave_workers_for_local_work(remote, web):
     for caller in callers:
         caller.join(60)
     assert sorted(a.status for a in statuses) == [200] * 3 + [503] * 5
+
+
+def test_a_mode_that_a_reload_adds_serves_at_once(remote, web, parquet, tmp_path):
+    """Also while the files can't be read, over a restart, and from a rollback target of before."""
+    server = remote(modes=("local_table",), OFFLOADER_REFRESH_INTERVAL="1")
+    path = "/v1/endpoints/sums_{}?day=2026-01-12&limit=500"
+    project, url, size = tmp_path / "project", web.url + "/d/rows.parquet", len(parquet)
+    make_project(project, url, size, ("local_table",), "s2")
+    assert server.post("/datasets/d/refresh").json["snapshot_id"] == "s2"
+    expected = server.get(path.format("local_table")).rows
+    web.fault("status", 403, times=10 ** 6)
+    make_project(project, url, size, snapshot="s2")
+    assert server.post("/reload").json["result"] == "applied"
+
+    def serves(snapshot):
+        pages = [server.get(path.format(mode)) for mode in ("local_table", "remote_scan")]
+        assert [(a.status, a.meta["snapshot_id"], a.rows) for a in pages] == [(200, snapshot, expected)] * 2
+    serves("s2")
+    wait_for(lambda: server.dataset("d")["refresh_error"], "the rebuild to be tried")
+    server.stop()
+    server.start()
+    serves("s2")
+    assert not server.children("__query")
+    web.clear_faults()
+    wait_for(lambda: server.get(path.format("remote_scan")).status == 200 and server.children("__query"), "the rebuild")
+    serves("s2")
+    assert server.post("/datasets/d/rollback").json["snapshot_id"] == "s1"
+    serves("s1")
+
+
+def test_rows_that_a_reload_wants_stored_serve_before_that(remote, web, parquet, tmp_path):
+    server = remote(modes=("remote_scan",))
+    path = "/v1/endpoints/sums_{}?day=2026-01-12&limit=500"
+    expected = server.get(path.format("remote_scan")).rows
+    make_project(tmp_path / "project", web.url + "/d/rows.parquet", len(parquet))
+    assert server.post("/reload").json["result"] == "applied"
+    child = stop_child(server)
+    assert server.get(path.format("local_table")).rows == expected
+    assert not glob.glob(f"{server.cache}/snapshots/d/*/data.store")
+    os.kill(child, signal.SIGCONT)
+    wait_for(lambda: glob.glob(f"{server.cache}/snapshots/d/*/data.store"), "the rebuild")
+    assert server.get(path.format("local_table")).rows == expected
 
 
 def test_engine_duckdb_answers_local_endpoints_alike(serve, tmp_path, parquet):

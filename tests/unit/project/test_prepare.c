@@ -31,6 +31,18 @@ static void write_endpoint(const char *name, const char *mode, bool is_scoped, c
     write_file(path, text);
 }
 
+static struct project *load_written(const char *why)
+{
+    struct errlist findings = ERRLIST_INIT;
+    struct project *p = NULL;
+    struct err err = ERR_INIT;
+    enum rc rc = project_load(directory, &findings, &p, &err);
+    if (rc != RC_OK)
+        fail_msg("%s: %s", why, findings.n_items ? findings.items[0].message : "?");
+    errlist_done(&findings);
+    return p;
+}
+
 #define MUST(column) "{ column: " column ", op: eq, param: must }"
 #define MAY(column) "{ column: " column ", op: eq, param: may }"
 #define USUAL(column) "{ column: " column ", op: eq, param: usual }"
@@ -62,9 +74,6 @@ static void test_posting_lists_stand_where_the_sort_does_not_lead(void **state)
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct errlist findings = ERRLIST_INIT;
-        struct project *p = NULL;
-        struct err err = ERR_INIT;
         struct buf sort, posting;
         directory = unit_directory();
         write_file("offloader.yml", "version: 1\nkeys: keys.yml\n");
@@ -73,9 +82,7 @@ static void test_posting_lists_stand_where_the_sort_does_not_lead(void **state)
         write_endpoint("first", rows[i].mode, rows[i].is_scoped, rows[i].first);
         if (rows[i].second)
             write_endpoint("second", rows[i].mode, rows[i].is_scoped, rows[i].second);
-        enum rc rc = project_load(directory, &findings, &p, &err);
-        if (rc != RC_OK)
-            fail_msg("%s: %s", rows[i].why, findings.n_items ? findings.items[0].message : "?");
+        struct project *p = load_written(rows[i].why);
         buf_init(&sort, 1000);
         buf_init(&posting, 1000);
         const struct dataset *d = &p->datasets[0];
@@ -88,9 +95,46 @@ static void test_posting_lists_stand_where_the_sort_does_not_lead(void **state)
         CHECK_STR(rows[i].why, buf_cstr(&posting), rows[i].posting);
         buf_done(&sort);
         buf_done(&posting);
-        errlist_done(&findings);
         project_free(p);
         unit_remove(directory);
+    }
+}
+
+/* Modes of two endpoints with the same filter; NULL: only one. */
+static void build_of(const char *first, const char *second, uint8_t ret[32])
+{
+    directory = unit_directory();
+    write_file("offloader.yml", "version: 1\nauth: none\n");
+    write_dataset(false);
+    write_endpoint("first", first, false, MUST("a"));
+    if (second)
+        write_endpoint("second", second, false, MUST("a"));
+    struct project *p = load_written(first);
+    memcpy(ret, p->datasets[0].build_fingerprint, 32);
+    project_free(p);
+    unit_remove(directory);
+}
+
+static void test_a_mode_that_comes_is_another_build(void **state)
+{
+    static const char local[] = "local_table", remote[] = "remote_scan";
+    static const struct {
+        const char *before[2], *after[2];
+        bool is_same;
+        const char *why;
+    } rows[] = {
+        {{local}, {local, local}, true, "one more of its mode needs nothing new"},
+        {{remote}, {remote, remote}, true, "nor here"},
+        {{local}, {local, remote}, false, "the files are to be remembered"},
+        {{remote}, {local, remote}, false, "the rows are to be stored"},
+        {{local}, {remote}, false, "one mode for the other"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        uint8_t before[32], after[32];
+        build_of(rows[i].before[0], rows[i].before[1], before);
+        build_of(rows[i].after[0], rows[i].after[1], after);
+        CHECK(rows[i].why, (memcmp(before, after, 32) == 0) == rows[i].is_same);
     }
 }
 
@@ -98,6 +142,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_posting_lists_stand_where_the_sort_does_not_lead),
+        cmocka_unit_test(test_a_mode_that_comes_is_another_build),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
