@@ -297,25 +297,47 @@ static void act_on_event(struct action *a)
         keep_answer(a, key, a->status == 200); /* a failed event may come again and act */
 }
 
+/* ---- how many run ---- */
+
+static bool take_place(struct admin *admin, enum action_kind kind)
+{
+    LOCKED(&admin->lock);
+    bool is_refresh = kind == ACTION_REFRESH;
+    if (admin->stopping || admin->n_actions >= LIMIT_ACTIONS ||
+        (is_refresh && admin->n_refreshes >= LIMIT_REFRESHES))
+        return false;
+    admin->n_actions++;
+    admin->n_refreshes += is_refresh;
+    return true;
+}
+
+static void give_place(struct admin *admin, enum action_kind kind)
+{
+    LOCKED(&admin->lock);
+    admin->n_actions--;
+    admin->n_refreshes -= kind == ACTION_REFRESH;
+    cond_broadcast(&admin->changed);
+}
+
 static void answer_action(struct loop_message *m)
 {
     struct action *a = (struct action *)((char *)m - offsetof(struct action, message));
     struct admin *admin = a->admin;
+    enum action_kind kind = a->kind;
     struct str extra = a->is_replay         ? STR("Idempotent-Replay: true\r\n")
                        : a->is_deduplicated ? STR("Deduplicated: true\r\n")
                        : a->status == 503   ? STR("Retry-After: 1\r\n")
                                             : (struct str){"", 0};
     admin_answer(admin, a->x, a->status, "application/json", extra, &a->answer, a->request_id);
     action_free(a);
-    LOCKED(&admin->lock);
-    admin->n_actions--;
-    cond_broadcast(&admin->changed);
+    give_place(admin, kind);
 }
 
 static void *action_main(void *arg)
 {
     struct action *a = arg;
     struct admin *admin = a->admin;
+    enum action_kind kind = a->kind;
     if (!a->status && a->source_id)
         act_on_event(a);
     else if (!a->status)
@@ -328,9 +350,7 @@ static void *action_main(void *arg)
         return NULL;
     }
     action_free(a);
-    LOCKED(&admin->lock);
-    admin->n_actions--;
-    cond_broadcast(&admin->changed);
+    give_place(admin, kind);
     return NULL;
 }
 
@@ -473,26 +493,22 @@ static void start(struct action *a, bool async)
 {
     struct admin *admin = a->admin;
     struct http_exchange *x = a->x;
+    enum action_kind kind = a->kind;
     struct err err = ERR_INIT;
     pthread_t thread;
     char request_id[REQUEST_ID_BYTES];
     memcpy(request_id, a->request_id, sizeof request_id);
     if (async)
         a->x = NULL;
-    mutex_lock(&admin->lock);
-    bool room = admin->n_actions < LIMIT_ACTIONS && !admin->stopping;
-    admin->n_actions += room;
-    mutex_unlock(&admin->lock);
+    bool room = take_place(admin, kind);
     if (room && thread_start(&thread, "action", action_main, a, &err) == RC_OK) {
         (void)pthread_detach(thread); /* admin_free() waits for n_actions */
         if (async)
             answer_accepted(admin, x, request_id);
         return;
     }
-    if (room) {
-        LOCKED(&admin->lock);
-        admin->n_actions--;
-    }
+    if (room)
+        give_place(admin, kind);
     if (a->key)
         idempotency_forget(admin->idempotency, str_from(a->key));
     action_free(a);

@@ -7,7 +7,8 @@
 #include "admin/idempotency.h"
 #include "base/thread.h"
 
-#define LIMIT_ACTIONS 32 /* running at once */
+#define LIMIT_ACTIONS 32   /* running at once */
+#define LIMIT_REFRESHES 24 /* of them: each waits for a build, and an operator must get through */
 
 struct admin {
     struct admin_options options;
@@ -15,7 +16,7 @@ struct admin {
     int64_t started_us; /* monotonic */
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int n_actions;
+    int n_actions, n_refreshes; /* running; refreshes among the actions */
     bool stopping;
 };
 

@@ -130,6 +130,22 @@ def test_a_running_refresh_is_joined(s):
     assert s.post(ROLLBACK).json["snapshot_id"] == "r1"
 
 
+def test_refreshes_that_wait_leave_room_for_other_actions(s):
+    s.p.publish("r2", [("a", 2)])
+    assert s.post(REFRESH).status == 200
+    s.p.publish("r3", MANY)
+    event = lambda i: {"source_id": "wh", "event_rev": str(i)}  # noqa: E731
+    first = s.post(REFRESH, event(0), headers={"Prefer": "respond-async"})
+    child = stop_child(s)
+    rest = [s.post(REFRESH, event(i), headers={"Prefer": "respond-async"}) for i in range(1, 33)]
+    assert [r.status for r in (first, *rest)] == [202] * 24 + [503] * 9
+    assert rest[-1].headers["retry-after"] and rest[-1].json["error"]["family"] == "not_ready"
+    assert [s.post(path).status for path in (ROLLBACK, "/hold", "/release", "/reload")] == [200] * 4
+    os.kill(child, signal.SIGCONT)
+    wait_for(lambda: s.post(REFRESH, event(32)).status == 200, "a place to be free again")
+    assert served(s) == "r3"
+
+
 def test_respond_async_and_a_caller_that_leaves(s):
     s.p.publish("r2", MANY)
     r = s.post(REFRESH, headers=keyed("k", Prefer="respond-async"))
