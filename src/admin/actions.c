@@ -28,9 +28,10 @@ struct action {
     struct loop_message message;
     enum action_kind kind;
     char request_id[REQUEST_ID_BYTES];
-    char *dataset, *body;
+    char *dataset;
     char *key;     /* Idempotency-Key; NULL: none */
-    char *request; /* what must be the same for a repeat */
+    char *request; /* what must be the same for a repeat: path, line feed, body; any bytes */
+    size_t n_request, body_at;
     /* from the body */
     bool override_checks;
     char *source_id, *event_rev;
@@ -73,7 +74,6 @@ bool action_exists(struct str path)
 static void action_free(struct action *a)
 {
     mem_free(a->dataset);
-    mem_free(a->body);
     mem_free(a->key);
     mem_free(a->request);
     mem_free(a->source_id);
@@ -398,12 +398,13 @@ static const char *take_body(struct action *a, const struct node *root)
 
 static const char *read_body(struct action *a)
 {
+    struct str body = {a->request + a->body_at, a->n_request - a->body_at};
     struct arena arena;
     struct err err = ERR_INIT;
-    if (!a->body)
+    if (body.n == 0)
         return NULL;
     arena_init(&arena, 4u << 20);
-    const struct node *root = json_parse(str_from(a->body), &arena, &err);
+    const struct node *root = json_parse(body, &arena, &err);
     const char *problem = root ? take_body(a, root) : "the body is not valid JSON";
     arena_done(&arena);
     return problem;
@@ -431,8 +432,8 @@ static bool pass_idempotency(struct action *a, struct str key)
         return false;
     }
     a->key = x_strndup(key.p, key.n);
-    switch (idempotency_begin(a->admin->idempotency, key, str_from(a->request), false, &a->status,
-                              &body)) {
+    struct str request = {a->request, a->n_request};
+    switch (idempotency_begin(a->admin->idempotency, key, request, false, &a->status, &body)) {
     case IDEMPOTENCY_FRESH:
         return true;
     case IDEMPOTENCY_STORED:
@@ -516,6 +517,17 @@ static void start(struct action *a, bool async)
                 request_id);
 }
 
+static void keep_request(struct action *a, struct str path, struct str body)
+{
+    a->body_at = path.n + 1;
+    a->n_request = a->body_at + body.n;
+    a->request = x_alloc(a->n_request);
+    memcpy(a->request, path.p, path.n);
+    a->request[path.n] = '\n';
+    if (body.n)
+        memcpy(a->request + a->body_at, body.p, body.n);
+}
+
 void action_begin(struct admin *admin, struct http_exchange *x, const struct http_request *r,
                   struct str path, const char *request_id)
 {
@@ -526,8 +538,7 @@ void action_begin(struct admin *admin, struct http_exchange *x, const struct htt
     a->loop = http_exchange_loop(x);
     a->kind = kind_of(path, &dataset);
     a->dataset = dataset.p ? x_strndup(dataset.p, dataset.n) : NULL;
-    a->body = r->body.n ? x_strndup(r->body.p, r->body.n) : NULL;
-    a->request = x_printf("%.*s\n%s", (int)path.n, path.p, a->body ? a->body : "");
+    keep_request(a, path, r->body);
     memcpy(a->request_id, request_id, strlen(request_id) + 1);
     buf_init(&a->answer, 1u << 20);
     struct str key = http_header_get(r, "idempotency-key", NULL);

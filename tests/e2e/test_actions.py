@@ -65,6 +65,7 @@ def test_another_request_with_the_same_key_is_422(s):
     for path, body in ((ROLLBACK, None), (REFRESH, {"override_checks": True}), ("/reload", None), ("/datasets/none/refresh", None)):
         r = s.post(path, body, headers=keyed("k"))
         assert r.status == 422 and r.json["error"]["family"], path
+    assert s.admin(REFRESH, "POST", ADMIN_TOKEN, keyed("k"), "\0").status == 422
     assert s.post(REFRESH, headers=keyed("k")).headers["idempotent-replay"] == "true"
 
 
@@ -85,7 +86,8 @@ def test_the_order_of_checks(s):
 
 
 @pytest.mark.parametrize("body, why", [
-    ("{", "broken"), ("[]", "no object"), ('"x"', "no object"), ('{"override_checks":1}', "no boolean"), ('{"other":1}', "unknown"),
+    ("{", "broken"), ("{}\0", "a NUL behind it"), ("{}\0junk", "more behind a NUL"), ("\0", "a NUL"), ("[]", "no object"),
+    ('"x"', "no object"), ('{"override_checks":1}', "no boolean"), ('{"other":1}', "unknown"),
     ('{"source_id":"a"}', "half an event"), ('{"event_rev":"a"}', "half an event"), ('{"source_id":"","event_rev":"a"}', "empty"),
     ('{"source_id":"a b","event_rev":"a"}', "a space"), ('{"source_id":7,"event_rev":"a"}', "a number"),
     ('{"source_id":"%s","event_rev":"a"}' % ("x" * 201), "too long"), ('{"source_id":"a","source_id":"a","event_rev":"b"}', "twice"),
