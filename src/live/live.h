@@ -135,9 +135,10 @@ struct view_input {
 };
 /*
  * @current: the configuration; @inputs: one for each dataset that is served, in any order.
- * Endpoints of a held dataset are those of its own project that the current one still names; those
- * which only the current one has stay away (404) until the cutover. auth_required stays true while
- * a tenant-scoped endpoint is served, and the keys then come from @keys_from.
+ * Endpoints of a held dataset are as its own project has them, where the current one still names
+ * them: also one that its project has at another dataset, while that is served with the contract it
+ * had. Those which only the current one has stay away (404) until the cutover. auth_required stays
+ * true while a tenant-scoped endpoint is served, and the keys then come from @keys_from.
  */
 struct view *view_new(struct project_ref *current, struct project_ref *keys_from,
                       const struct view_input *inputs, size_t n_inputs);

@@ -80,6 +80,19 @@ static int compare_names(const void *a, const void *b)
     return strcmp((*left)->endpoint->name, (*right)->endpoint->name);
 }
 
+/* As @from has it, from what serves the dataset it had there: one of the same contract. */
+static void add_held(struct view *v, const struct view_input *inputs, size_t n,
+                     const struct project *from, const struct endpoint *e)
+{
+    const struct dataset *d = &from->datasets[e->dataset];
+    const struct view_input *in = input_for(inputs, n, d->id);
+    if (!in)
+        return;
+    const struct dataset *served = &in->project->project->datasets[in->dataset];
+    if (memcmp(served->contract_fingerprint, d->contract_fingerprint, 32) == 0)
+        add_endpoint(v, from, e, find_dataset(v, served));
+}
+
 /* Each endpoint the current project names: from where its dataset is served. */
 static void fill_endpoints(struct view *v, const struct view_input *inputs, size_t n)
 {
@@ -92,8 +105,8 @@ static void fill_endpoints(struct view *v, const struct view_input *inputs, size
         const struct project *from = in ? in->project->project : current;
         if (in && from != current) {
             const struct endpoint *held = project_endpoint(from, str_from(e->name));
-            if (held && held->dataset == in->dataset)
-                add_endpoint(v, from, held, find_dataset(v, &from->datasets[in->dataset]));
+            if (held)
+                add_held(v, inputs, n, from, held);
             continue; /* what only the new contract has stays away until the cutover */
         }
         add_endpoint(v, current, e, find_dataset(v, &current->datasets[e->dataset]));

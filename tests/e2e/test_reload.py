@@ -7,6 +7,7 @@ import threading
 from conftest import ADMIN_TOKEN, wait_for
 from observe import events, metric, served, stop_child
 from stamped import TENANTS, Stamped, token
+from world import World
 
 
 def sync(s):
@@ -161,6 +162,26 @@ def test_a_cutover_waits_fails_is_retried_and_flips(serve, tmp_path):
     assert d["active_snapshot"]["snapshot_id"] == "g3-c1" and d["previous_snapshot"] is None
     assert s.post("/datasets/kv/rollback").status == 409  # a schema cutover clears the target
     assert "extra" in s.get("/v1/endpoints/kv", token("acme")).rows[0]
+
+
+def test_an_endpoint_moved_to_a_dataset_under_cutover_answers_all_the_time(serve, tmp_path):
+    w = World(tmp_path / "project")
+    w.dataset("stays", [("id", "BIGINT")])
+    w.dataset("turns", [("id", "BIGINT")])
+    w.publish("stays", "s1", [(1,)])
+    w.publish("turns", "t1", [(2,)])
+    w.endpoint("moves", "stays")
+    s = serve(w.path)
+    w.dataset("turns", [("id", "BIGINT"), ("extra", "BIGINT")])
+    w.endpoint("moves", "turns", version=2)
+    assert s.post("/reload").json["result"] == "applied"
+    a = s.get("/v1/endpoints/moves")
+    assert (a.status, a.rows, a.meta["version"]) == (200, [{"id": 1}], 1)
+    assert s.dataset("turns")["cutover_pending"]
+    w.publish("turns", "t2", [(3, 4)])
+    assert s.post("/datasets/turns/refresh").status == 200
+    a = s.get("/v1/endpoints/moves")
+    assert (a.rows, a.meta["version"]) == ([{"id": 3, "extra": 4}], 2)
 
 
 def test_rollback_while_a_cutover_is_pending(serve, tmp_path):

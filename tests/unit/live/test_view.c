@@ -105,6 +105,73 @@ static void test_a_dataset_without_snapshot(void **state)
     view_unref(v);
 }
 
+/* kv's contract is of the @revision; endpoint `moved` goes from `other` to kv in the second. */
+static struct project_ref *load_revision(int revision, const char *other_type)
+{
+    struct errlist findings = ERRLIST_INIT;
+    struct project *p = NULL;
+    struct err err = ERR_INIT;
+    char *directory = unit_directory();
+    put(directory, "offloader.yml", "version: 1\nauth: none\n");
+    AUTO(mem_free_auto)
+    char *kv = x_printf("id: kv\nmanifest: kv.json\nschema: [{ name: id, type: %s }]\n",
+                        revision == 1 ? "VARCHAR" : "BIGINT");
+    AUTO(mem_free_auto)
+    char *other =
+        x_printf("id: other\nmanifest: other.json\nschema: [{ name: id, type: %s }]\n", other_type);
+    AUTO(mem_free_auto)
+    char *moved = x_printf("name: moved\nversion: %d\ndataset: %s\n"
+                           "query: { select: [{ as: id, column: id }] }\ncolumns: [id]\n",
+                           revision, revision == 1 ? "other" : "kv");
+    put(directory, "datasets/kv.yml", kv);
+    put(directory, "datasets/other.yml", other);
+    put(directory, "endpoints/moved.yml", moved);
+    CHECK_OK("the revision", project_load(directory, &findings, &p, &err), &err);
+    errlist_done(&findings);
+    unit_remove(directory);
+    return project_ref_new(p);
+}
+
+static struct view_input serving(struct project_ref *p, const char *id)
+{
+    const struct dataset *d = project_dataset(p->project, str_from(id));
+    struct snapshot *s = snapshot_new();
+    memcpy(s->contract_fingerprint, d->contract_fingerprint, 32);
+    return (struct view_input){
+        .project = p, .dataset = (int)(d - p->project->datasets), .active = s};
+}
+
+static void test_an_endpoint_that_moves_to_a_held_dataset(void **state)
+{
+    static const struct {
+        const char *other_type; /* in the second revision */
+        bool other_is_there, other_waits;
+        bool is_served;
+        const char *why;
+    } rows[] = {
+        {"VARCHAR", true, false, true, "as it was, from the dataset it had"},
+        {"BIGINT", true, true, true, "also when that one waits too"},
+        {"BIGINT", true, false, false, "not when that one has another contract already"},
+        {"VARCHAR", false, false, false, "not when that one is gone"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct project_ref *old = load_revision(1, "VARCHAR");
+        struct project_ref *fresh = load_revision(2, rows[i].other_type);
+        const struct view_input inputs[] = {serving(old, "kv"),
+                                            serving(rows[i].other_waits ? old : fresh, "other")};
+        struct view *v = view_new(fresh, fresh, inputs, rows[i].other_is_there ? 2 : 1);
+        const struct view_endpoint *e = view_endpoint(v, STR("moved"));
+        CHECK(rows[i].why, (e != NULL) == rows[i].is_served);
+        CHECK(rows[i].why, !e || (e->active == inputs[1].active && e->endpoint->version == 1));
+        view_unref(v);
+        for (size_t k = 0; k < ARRAY_LEN(inputs); k++)
+            snapshot_unref(inputs[k].active);
+        project_ref_put(old);
+        project_ref_put(fresh);
+    }
+}
+
 static int n_published;
 
 static void on_publish(void *arg)
@@ -174,9 +241,10 @@ static void test_readers_under_a_publisher(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_a_view_holds_its_snapshots),
-                                       cmocka_unit_test(test_a_dataset_without_snapshot),
-                                       cmocka_unit_test(test_publish),
-                                       cmocka_unit_test(test_readers_under_a_publisher)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_view_holds_its_snapshots),
+        cmocka_unit_test(test_a_dataset_without_snapshot),
+        cmocka_unit_test(test_an_endpoint_that_moves_to_a_held_dataset),
+        cmocka_unit_test(test_publish), cmocka_unit_test(test_readers_under_a_publisher)};
     return cmocka_run_group_tests(tests, load, drop);
 }
