@@ -131,24 +131,29 @@ static bool takes_over(enum verdict v)
     return v == VERDICT_SWAP || v == VERDICT_REBUILT || v == VERDICT_CUTOVER;
 }
 
+/* The rollback target after a takeover: of what is here now, the one that @m names. */
+static struct snapshot *target_of(const struct state *s, const struct machine *m)
+{
+    if (!*m->previous_id)
+        return NULL;
+    bool is_active = s->active && strcmp(s->active->snapshot_id, m->previous_id) == 0;
+    return is_active ? s->active : s->previous;
+}
+
 /* The fresh snapshot takes over, with its contract if it is a cutover's. The machine has decided
  * so. */
 static void swap_locked(struct state *s, enum verdict v, struct snapshot *fresh)
 {
-    struct snapshot *old = s->active, *gone = NULL;
-    if (v == VERDICT_SWAP) {
-        gone = s->previous;
-        s->previous = old;
-    } else {
-        gone = old;
-    }
+    struct snapshot *const before[] = {s->active, s->previous};
+    struct snapshot *target = target_of(s, &s->machine);
+    assert(!target == !*s->machine.previous_id);
     if (v == VERDICT_CUTOVER) {
         project_ref_put(s->project);
         s->project = TAKE(s->pending);
         s->index = s->pending_index;
-        discard(TAKE(s->previous)); /* of another contract: no rollback target */
     }
     s->active = fresh;
+    s->previous = target;
     s->quality_warning = fresh->quality_warning;
     const struct event_field fields[] = {{"snapshot_id", fresh->snapshot_id},
                                          {"kind", v == VERDICT_CUTOVER   ? "cutover"
@@ -157,10 +162,12 @@ static void swap_locked(struct state *s, enum verdict v, struct snapshot *fresh)
     events_add(EVENT_SWAP, s->id, fields, ARRAY_LEN(fields), "serving snapshot %s",
                fresh->snapshot_id);
     publish_locked(s->refresh);
-    discard(gone);
+    for (size_t i = 0; i < ARRAY_LEN(before); i++)
+        if (before[i] != target)
+            discard(before[i]);
 }
 
-static struct tally tally_of(const struct outcome *out)
+static struct tally tally_of(const struct state *s, const struct outcome *out)
 {
     static const enum decide_status statuses[] = {[ATTEMPT_NONE] = DECIDE_FAILED,
                                                   [ATTEMPT_OK] = DECIDE_OK,
@@ -170,32 +177,33 @@ static struct tally tally_of(const struct outcome *out)
     return (struct tally){.status = statuses[out->status],
                           .fresh_id = out->snapshot ? out->snapshot->snapshot_id : NULL,
                           .was_untouched = out->was_untouched,
-                          .has_look = out->has_seen};
+                          .has_look = out->has_seen,
+                          .active_is_broken = s->active && atomic_load(&s->active->is_broken)};
 }
 
 /*
  * A swap that cannot be made durable is a failed attempt: what serves goes on. The verdict is found
  * twice, since requests for a refresh may come while the index is written; nothing that comes then
- * changes it (moves.c).
+ * changes it (moves.c). Only what is the target afterwards may be another one: a snapshot may turn
+ * out broken meanwhile.
  */
 static enum verdict decide_durably_locked(struct state *s, struct outcome *out,
                                           const struct tempo *tempo)
 {
     struct machine plan = s->machine;
-    struct tally t = tally_of(out);
+    struct tally t = tally_of(s, out);
+    bool was_broken = t.active_is_broken;
     enum verdict v = decide_settle(&plan, &t, tempo);
-    struct snapshot *previous = v == VERDICT_SWAP      ? s->active
-                                : v == VERDICT_REBUILT ? s->previous
-                                                       : NULL;
-    if (takes_over(v) && state_write_index_locked(s, out->snapshot, previous, plan.quarantined,
-                                                  &out->err) != RC_OK) {
+    if (takes_over(v) && state_write_index_locked(s, out->snapshot, target_of(s, &plan),
+                                                  plan.quarantined, &out->err) != RC_OK) {
         /* The index on disk may be either one now, and may name what is just discarded: it is
          * stale. */
         out->status = ATTEMPT_FAILED;
         discard(TAKE(out->snapshot));
-        t = tally_of(out);
         v = VERDICT_KEEP;
     }
+    t = tally_of(s, out);
+    s->index_is_stale |= takes_over(v) && t.active_is_broken != was_broken;
     enum verdict found = decide_settle(&s->machine, &t, tempo);
     assert(found == v);
     return found;

@@ -223,6 +223,17 @@ static void schedule(struct machine *m, const struct tally *t, const struct temp
     }
 }
 
+/* D8: one that does not verify goes, and what was the target before it stays. */
+static void set_target(struct machine *m, const struct tally *t, enum verdict v)
+{
+    if (v == VERDICT_CUTOVER)
+        put_id(m->previous_id, NULL);
+    else if (v == VERDICT_SWAP && !t->active_is_broken)
+        put_id(m->previous_id, m->active_id);
+    else if (v == VERDICT_SWAP && strcmp(m->previous_id, t->fresh_id) == 0)
+        put_id(m->previous_id, NULL);
+}
+
 enum verdict decide_settle(struct machine *m, const struct tally *t, const struct tempo *tempo)
 {
     assert(m->is_running);
@@ -240,10 +251,7 @@ enum verdict decide_settle(struct machine *m, const struct tally *t, const struc
         m->served = m->pending;
         m->has_pending = false;
     }
-    if (v == VERDICT_SWAP)
-        put_id(m->previous_id, m->active_id);
-    else if (v == VERDICT_CUTOVER)
-        put_id(m->previous_id, NULL);
+    set_target(m, t, v);
     if (v == VERDICT_SWAP || v == VERDICT_CUTOVER) {
         put_id(m->active_id, t->fresh_id);
         put_id(m->quarantined, NULL); /* another id, or it was forced */

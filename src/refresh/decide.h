@@ -22,6 +22,7 @@
  * clears it. D5 A rebuild of the active id leaves target and quarantine alone. D6 An attempt whose
  * target a reload replaced changes nothing, and who waits for it is answered by the next. D7 Every
  * ask is answered by an attempt that began after it, or that was doing at least as much already.
+ * D8 The rollback target is of another id than what serves, and not known to be broken.
  */
 #ifndef OFFLOADER_REFRESH_DECIDE_H
 #define OFFLOADER_REFRESH_DECIDE_H
@@ -67,15 +68,16 @@ enum verdict {
     VERDICT_KEEP,       /* nothing new: what serves goes on serving */
     VERDICT_SUPERSEDED, /* a reload took the target away: no word about this attempt */
     VERDICT_DISCARD,    /* built, but quarantined since it began */
-    VERDICT_SWAP,       /* fresh becomes active, active becomes previous */
+    VERDICT_SWAP,       /* fresh becomes active, active becomes previous if it is whole */
     VERDICT_REBUILT,    /* fresh replaces active; previous stays */
     VERDICT_CUTOVER,    /* as SWAP with the pending contract; no previous */
 };
 struct tally { /* what an attempt came to */
     enum decide_status status;
-    const char *fresh_id; /* of what was built; NULL unless OK. Borrowed for the call. */
-    bool was_untouched;   /* UNCHANGED because the source looked the same */
-    bool has_look;        /* the source's look is known, so that a cheap check can follow */
+    const char *fresh_id;  /* of what was built; NULL unless OK. Borrowed for the call. */
+    bool was_untouched;    /* UNCHANGED because the source looked the same */
+    bool has_look;         /* the source's look is known, so that a cheap check can follow */
+    bool active_is_broken; /* what serves does not verify: it is no rollback target */
 };
 struct tempo {
     int64_t now_us;   /* monotonic */

@@ -240,14 +240,12 @@ void refresh_report_broken(struct refresh *r, const char *dataset_id, uint64_t g
 {
     LOCKED(&r->lock);
     struct state *s = state_find(r, str_from(dataset_id));
-    if (!s || s->broken_generation == generation)
+    if (!s)
         return;
     bool is_previous = s->previous && s->previous->generation == generation;
     struct snapshot *broken = is_previous ? s->previous : s->active;
-    if (!broken || broken->generation != generation)
+    if (!broken || broken->generation != generation || atomic_exchange(&broken->is_broken, true))
         return;
-    s->broken_generation = generation;
-    atomic_store(&broken->is_broken, true); /* the janitor quarantines what it would remove */
     events_add(EVENT_REFRESH, s->id, NULL, 0, "snapshot %s does not verify any more%s",
                broken->snapshot_id, is_previous ? ": it is no rollback target" : " and is rebuilt");
     if (is_previous)

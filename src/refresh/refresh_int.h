@@ -58,7 +58,6 @@ struct state {
     bool is_materializing;
     enum build_phase phase;
     struct ingest_progress progress;
-    uint64_t broken_generation;
 };
 
 struct refresh {

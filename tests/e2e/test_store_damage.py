@@ -2,9 +2,11 @@
 """A store file that is damaged while it is served: 503, a rebuild by itself, and the process lives."""
 import glob
 import os
+import signal
 
 import pytest
 from conftest import ROOT, wait_for
+from observe import served, stop_child
 
 PROJECT = os.path.join(ROOT, "examples", "customer-analytics")
 PATH = "/v1/endpoints/usage_daily?account_id=acct_acme_03&limit=3"
@@ -45,3 +47,34 @@ def test_damage_under_the_map_is_contained(serve, damage):
     assert store_file(server) != broken
     assert server.get(OTHER, key="demo-acme-key").status == 200
     assert server.process.pid == pid and server.process.poll() is None
+
+
+def store_of(server, snapshot):
+    (found,) = glob.glob(os.path.join(server.cache, "snapshots", "kv", f"{snapshot}-*", "data.store"))
+    return found
+
+
+def serves(server, snapshot):
+    return server.get("/v1/endpoints/kv").status == 200 and served(server) == snapshot
+
+
+@pytest.mark.parametrize("underway", [False, True])
+def test_what_broke_is_no_rollback_target(serve, project, underway):
+    """The newer snapshot is found by the rebuild, or is being built already when the damage is found."""
+    p = project()
+    p.publish("r0", [("a", 0)])
+    server = serve(p.path)
+    p.publish("r1", [("a", 1)])
+    assert server.post("/datasets/kv/refresh").status == 200 and served(server) == "r1"
+    p.publish("r2", [("a", 2)])
+    if underway:
+        assert server.post("/datasets/kv/refresh", headers={"Prefer": "respond-async"}).status == 202
+        child = stop_child(server)
+    truncate(store_of(server, "r1"))
+    assert server.get("/v1/endpoints/kv").status == 503
+    if underway:
+        os.kill(child, signal.SIGCONT)
+    wait_for(lambda: serves(server, "r2"), "the newer snapshot")
+    assert server.dataset("kv")["previous_snapshot"]["snapshot_id"] == "r0"
+    assert server.post("/datasets/kv/rollback").status == 200 and serves(server, "r0")
+    wait_for(lambda: any("-r1-" in d for d in os.listdir(os.path.join(server.cache, "quarantine"))), "what broke in quarantine")

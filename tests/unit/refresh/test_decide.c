@@ -24,6 +24,7 @@ struct world {
     /* our own account */
     int active, previous, quarantined; /* ids; -1: none */
     int active_contract, previous_contract, served_contract;
+    bool active_is_broken;
     bool forced, rebuilds;
     int asks_waiting;
     uint64_t last_ticket;
@@ -68,6 +69,7 @@ static void check(struct world *w)
     HOLDS(w, w->previous < 0 || w->previous_contract == w->served_contract);
     HOLDS(w, m->served.contract[0] == w->served_contract);
     HOLDS(w, w->active < 0 || w->active != w->quarantined); /* D3 */
+    HOLDS(w, w->previous < 0 || w->previous != w->active);  /* D8 */
     HOLDS(w,
           !m->has_pending || (m->pending.contract[0] != m->served.contract[0] && w->active >= 0));
     HOLDS(w, m->n_answered <= m->n_asked);
@@ -112,19 +114,39 @@ static enum decide_status outcome_of(const struct world *w)
 
 static void took_over(struct world *w, enum verdict v)
 {
+    bool was_broken = w->active_is_broken;
+    w->active_is_broken = false;
     if (v == VERDICT_REBUILT) { /* D5 */
         HOLDS(w, w->active == w->read_id && w->read_contract == w->served_contract);
         return;
     }
     HOLDS(w, w->forced || w->read_id != w->quarantined); /* D3 */
-    w->previous = v == VERDICT_SWAP ? w->active : -1;    /* D4 */
-    w->previous_contract = w->active_contract;
+    if (v == VERDICT_CUTOVER) {                          /* D4 */
+        w->previous = -1;
+    } else if (!was_broken) {
+        w->previous = w->active;
+        w->previous_contract = w->active_contract;
+    } else if (w->previous == w->read_id) { /* D8 */
+        w->previous = -1;
+    }
     w->active = w->read_id;
     w->active_contract = w->read_contract;
     w->quarantined = -1;
     w->served_contract = v == VERDICT_CUTOVER ? w->aim.contract[0] : w->served_contract;
     w->n_swaps++;
     w->n_cutovers += v == VERDICT_CUTOVER;
+}
+
+/* A block of what serves, or of the rollback target, does not verify. */
+static void break_one(struct world *w)
+{
+    if (w->active >= 0 && roll(w, 2)) {
+        w->active_is_broken = true;
+        decide_rebuild(&w->m);
+    } else {
+        w->previous = -1;
+        decide_lose_previous(&w->m);
+    }
 }
 
 static void finish(struct world *w)
@@ -139,7 +161,8 @@ static void finish(struct world *w)
     name_of(w->read_id, name);
     struct tally t = {.status = status,
                       .fresh_id = status == DECIDE_OK ? name : NULL,
-                      .has_look = status != DECIDE_FAILED};
+                      .has_look = status != DECIDE_FAILED,
+                      .active_is_broken = w->active_is_broken};
     struct tempo tempo = {w->now_us, roll(w, 4) ? 30 * SECOND : 0, (uint32_t)roll(w, UINT32_MAX)};
     struct machine plan = w->m;
     enum verdict v = decide_settle(&plan, &t, &tempo);
@@ -149,6 +172,11 @@ static void finish(struct world *w)
         t = (struct tally){.status = DECIDE_FAILED};
         v = decide_settle(&plan, &t, &tempo);
         takes = false;
+    } else if (takes && roll(w, 8) == 0) { /* something breaks while the index is written */
+        break_one(w);
+        plan = w->m;
+        t.active_is_broken = w->active_is_broken;
+        HOLDS(w, decide_settle(&plan, &t, &tempo) == v);
     }
     w->m = plan;
     HOLDS(w, !was_superseded || v == VERDICT_SUPERSEDED); /* D6 */
@@ -172,6 +200,7 @@ static void roll_back(struct world *w)
     w->quarantined = w->active;
     w->active = w->previous;
     w->active_contract = w->previous_contract;
+    w->active_is_broken = false;
     w->previous = -1;
     w->n_rollbacks++;
     to_disk(w);
@@ -204,6 +233,7 @@ static void restart(struct world *w)
     w->active = fits ? w->disk_active : -1;
     w->previous = w->active >= 0 ? w->disk_previous : -1;
     w->quarantined = w->disk_quarantined;
+    w->active_is_broken = false; /* it may be, but nobody knows */
     w->active_contract = w->previous_contract = w->served_contract = c.contract[0];
     w->n_restarts++;
 }
@@ -253,7 +283,10 @@ static void step(struct world *w)
         w->held = roll(w, 2);
         break;
     case 14:
-        decide_rebuild(&w->m);
+        if (roll(w, 2))
+            decide_rebuild(&w->m);
+        else
+            break_one(w);
         break;
     case 15:
         if (roll(w, 4) == 0)

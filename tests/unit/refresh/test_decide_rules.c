@@ -71,6 +71,33 @@ static void test_rebuild_keeps_target_and_quarantine(void **state)
     CHECK_STR("the quarantine stays", m.quarantined, "b");
 }
 
+static enum verdict swap_from_broken(struct machine *m, const char *fresh)
+{
+    struct tally t = {.status = DECIDE_OK, .fresh_id = fresh, .active_is_broken = true};
+    struct tempo tempo = {.now_us = SECOND, .every_us = 30 * SECOND};
+    decide_rebuild(m);
+    decide_begin(m, SECOND);
+    return decide_settle(m, &t, &tempo);
+}
+
+static void test_a_broken_snapshot_is_no_target(void **state)
+{
+    (void)state;
+    struct machine m = served("a", "b");
+    CHECK_INT("the source has a newer one", swap_from_broken(&m, "c"), VERDICT_SWAP);
+    CHECK_STR("it serves", m.active_id, "c");
+    CHECK_STR("the target is the last good one", m.previous_id, "a");
+    m = served("a", "b");
+    CHECK_INT("the source has the target's again", swap_from_broken(&m, "a"), VERDICT_SWAP);
+    CHECK_STR("going back to what serves is no rollback", m.previous_id, "");
+    m = served("a", NULL);
+    CHECK_INT("there was no target", swap_from_broken(&m, "b"), VERDICT_SWAP);
+    CHECK_STR("there is none", m.previous_id, "");
+    m = served("a", "b");
+    CHECK_INT("the same one", swap_from_broken(&m, "b"), VERDICT_REBUILT);
+    CHECK_STR("the target stays", m.previous_id, "a");
+}
+
 static void test_rollback_while_an_attempt_runs(void **state)
 {
     (void)state;
@@ -225,6 +252,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_swap_and_rollback),
         cmocka_unit_test(test_rebuild_keeps_target_and_quarantine),
+        cmocka_unit_test(test_a_broken_snapshot_is_no_target),
         cmocka_unit_test(test_rollback_while_an_attempt_runs),
         cmocka_unit_test(test_asks_are_joined),
         cmocka_unit_test(test_backoff),
