@@ -67,6 +67,7 @@ static int ingest_main(struct str text)
     static struct ingest g;
     struct err err = ERR_INIT;
     arena_init(&g.arena, LIMIT_JOB_BYTES);
+    store_install_bus_handler(); /* what serves may be on a bad disk, and is read here too */
     enum rc rc = job_read(text, &g.arena, &g.job, &err);
     if (rc == RC_INVALID) /* cut on its way: no fault of the data's */
         rc = err.rc = RC_IO;

@@ -19,6 +19,8 @@ struct ingest {
     uint64_t rows_done, bytes_done;
     int64_t last_progress_us;
     uint64_t n_decimals_rounded, n_nanoseconds_cut;
+    uint64_t n_tenants_active, n_tenants_kept;
+    bool active_is_unreadable;
 };
 
 /* An ordinal holds the file's index above its row's number (from 0). */

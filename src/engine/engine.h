@@ -46,6 +46,7 @@ struct ingest_report { /* owned; ingest_report_done */
     uint64_t n_rows, store_bytes;
     uint64_t n_tenants, n_tenants_kept; /* kept: of the active snapshot's that are present */
     uint64_t n_tenants_active;
+    bool active_is_unreadable;   /* no tenants to compare with: what serves does not verify */
     uint64_t *column_nulls;      /* per contract column */
     uint64_t *unique_duplicates; /* per checks.unique: rows beyond the first of each key */
     uint64_t n_decimals_rounded, n_nanoseconds_cut;

@@ -371,36 +371,47 @@ static enum rc count_kept(void *arg, struct str tenant)
     return RC_OK;
 }
 
-/* How many of the active snapshot's tenants are in the new one. */
-static enum rc compare_tenants(const struct ingest *g, uint64_t *ret_active, uint64_t *ret_kept,
-                               struct err *err)
+static enum rc each_tenant(const char *directory,
+                           enum rc (*on_tenant)(void *arg, struct str tenant), struct tenants *t,
+                           struct err *err)
 {
-    struct store *active = NULL, *fresh = NULL;
+    struct store *store = NULL;
+    enum rc rc = store_open(directory, &store, err);
+    if (rc == RC_OK)
+        rc = store_each_tenant(store, on_tenant, t, err);
+    store_free(store);
+    return rc;
+}
+
+/* How many of the active snapshot's tenants are in the new one. An active one that cannot be read
+ * keeps no new one from replacing it: there is nothing to compare with then. */
+static enum rc compare_tenants(struct ingest *g, struct err *err)
+{
     struct tenants t = {.n_kept = 0};
+    struct err problem = ERR_INIT;
     size_t at = 0;
     void *copy;
-    *ret_active = *ret_kept = 0;
     if (!g->job.active || g->job.tenant_column < 0)
         return RC_OK;
-    enum rc rc = store_open(g->job.active, &active, err);
-    if (rc == RC_OK)
-        rc = store_open(g->job.target, &fresh, err);
-    if (rc == RC_OK)
-        rc = store_each_tenant(active, remember_tenant, &t);
-    if (rc == RC_OK)
-        rc = store_each_tenant(fresh, count_kept, &t);
-    *ret_active = t.set.n;
-    *ret_kept = t.n_kept;
+    enum rc rc = each_tenant(g->job.active, remember_tenant, &t, &problem);
+    if (rc == RC_NO_MEMORY) {
+        err_copy(err, &problem);
+    } else if (rc != RC_OK) {
+        g->active_is_unreadable = true;
+        rc = RC_OK;
+    } else {
+        rc = each_tenant(g->job.target, count_kept, &t, err);
+        g->n_tenants_active = t.set.n;
+        g->n_tenants_kept = t.n_kept;
+    }
     while (map_next(&t.set, &at, NULL, &copy))
         mem_free(copy);
     map_done(&t.set);
-    store_free(active);
-    store_free(fresh);
     return rc;
 }
 
 static void say_result(const struct ingest *g, const struct store_figures *f,
-                       const uint64_t *duplicates, uint64_t n_active, uint64_t n_kept)
+                       const uint64_t *duplicates)
 {
     struct buf b;
     struct json_writer w;
@@ -419,9 +430,11 @@ static void say_result(const struct ingest *g, const struct store_figures *f,
     jw_key(&w, "tenants");
     jw_uint(&w, f->n_tenants);
     jw_key(&w, "tenants_active");
-    jw_uint(&w, n_active);
+    jw_uint(&w, g->n_tenants_active);
     jw_key(&w, "tenants_kept");
-    jw_uint(&w, n_kept);
+    jw_uint(&w, g->n_tenants_kept);
+    jw_key(&w, "active_unreadable");
+    jw_uint(&w, g->active_is_unreadable);
     jw_key(&w, "decimals_rounded");
     jw_uint(&w, g->n_decimals_rounded);
     jw_key(&w, "nanoseconds_cut");
@@ -502,7 +515,6 @@ enum rc ingest_run(struct ingest *g, struct err *err)
     AUTO(mem_free_auto) uint64_t *duplicates = x_array0(g->job.n_unique + 1, sizeof *duplicates);
     struct store_figures figures = {0};
     struct buf source;
-    uint64_t n_active = 0, n_kept = 0;
     buf_init(&source, SIZE_MAX);
     g->file_rows = x_array0(n, sizeof *g->file_rows);
     g->file_sizes = x_array0(n, sizeof *g->file_sizes);
@@ -520,9 +532,9 @@ enum rc ingest_run(struct ingest *g, struct err *err)
     for (size_t i = 0; rc == RC_OK && i < g->job.n_unique; i++)
         rc = count_duplicates(g, buf_cstr(&source), &g->job.unique[i], &duplicates[i], err);
     if (rc == RC_OK)
-        rc = compare_tenants(g, &n_active, &n_kept, err);
+        rc = compare_tenants(g, err);
     if (rc == RC_OK)
-        say_result(g, &figures, duplicates, n_active, n_kept);
+        say_result(g, &figures, duplicates);
     store_figures_done(&figures);
     buf_done(&source);
     return rc;

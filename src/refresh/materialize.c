@@ -75,6 +75,16 @@ static void end(struct state *s)
     s->is_materializing = false;
 }
 
+/* Where the rows are whose tenants the new ones are compared with; NULL: nowhere. */
+static const char *compared_directory(const struct order *o)
+{
+    const struct snapshot *active = o->active;
+    if (!o->dataset->checks.has_min_tenant_ratio || o->errand.override_checks ||
+        o->errand.is_cutover)
+        return NULL;
+    return active && active->store && !atomic_load(&active->is_broken) ? active->directory : NULL;
+}
+
 static enum rc ingest(struct build *b, const struct order *o, const struct manifest *m,
                       const char *const *paths, struct ingest_report *report, struct err *err)
 {
@@ -85,10 +95,7 @@ static enum rc ingest(struct build *b, const struct order *o, const struct manif
         .local_paths = paths,
         .target_directory = b->target,
         .temp_directory = b->spill,
-        .active_directory = o->dataset->checks.has_min_tenant_ratio && o->active &&
-                                    o->active->store && !o->errand.is_cutover
-                                ? o->active->directory
-                                : NULL,
+        .active_directory = compared_directory(o),
         .limits = s->refresh->options.limits,
         .on_progress = on_ingest,
         .arg = b,
@@ -229,6 +236,8 @@ static enum rc build_aside(struct build *b, const struct order *o, struct manife
         rc = ingest(b, o, m, (const char *const *)paths, &report, err);
     if (rc == RC_OK)
         tell_losses(o, m, &report);
+    if (rc == RC_OK && report.active_is_unreadable)
+        refresh_report_broken(b->state->refresh, b->state->id, o->active->generation);
     if (rc == RC_OK && !o->errand.override_checks)
         rc = gates_check(o->dataset, m, &report, o->errand.is_cutover ? NULL : o->active, wall_us(),
                          err);

@@ -98,7 +98,7 @@ enum rc store_execute(struct store *s, const struct query *q, const struct query
 }
 
 enum rc store_each_tenant(struct store *s, enum rc (*on_tenant)(void *arg, struct str tenant),
-                          void *arg)
+                          void *arg, struct err *err)
 {
     struct store_scratch *volatile x = NULL;
     volatile enum rc rc = RC_OK;
@@ -110,7 +110,7 @@ enum rc store_each_tenant(struct store *s, enum rc (*on_tenant)(void *arg, struc
     if (sigsetjmp(x->escape, 0) == 0) {
         guard_enter(x);
         begin(x, s, &q);
-        for (uint64_t row = 0; row < s->n_rows && rc == RC_OK;) {
+        for (uint64_t row = 0; row < s->n_rows;) {
             struct value v;
             char room[32];
             struct buf text = {.p = room, .capacity = sizeof room, .limit_bytes = sizeof room};
@@ -120,7 +120,10 @@ enum rc store_each_tenant(struct store *s, enum rc (*on_tenant)(void *arg, struc
                 break; /* NULLs come last */
             if (v.kind == VALUE_INT)
                 buf_put_int64(&text, v.integer);
-            rc = on_tenant(arg, v.kind == VALUE_TEXT ? v.text : (struct str){text.p, text.n});
+            enum rc taken =
+                on_tenant(arg, v.kind == VALUE_TEXT ? v.text : (struct str){text.p, text.n});
+            if (taken != RC_OK)
+                store_escape(x, taken);
             f.value = v;
             q.filters = &f;
             q.n_filters = 1;
@@ -128,7 +131,7 @@ enum rc store_each_tenant(struct store *s, enum rc (*on_tenant)(void *arg, struc
             row = x->high > row ? x->high : row + 1; /* past this tenant's rows */
         }
     } else {
-        rc = (enum rc)x->escape_rc;
+        rc = escaped(x, err);
     }
     guard_leave();
     store_scratch_free(x);

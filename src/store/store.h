@@ -75,9 +75,11 @@ uint64_t store_rows(const struct store *s);
 uint64_t store_bytes(const struct store *s);
 const struct schema *store_schema(const struct store *s);
 uint64_t store_tenants(const struct store *s);
-/* Calls back with the canonical text of each tenant, in order. */
-enum rc store_each_tenant(struct store *s, enum rc (*on_tenant)(void *arg, struct str tenant),
-                          void *arg);
+/* Calls back with the canonical text of each tenant, in order. Errors: RC_CORRUPT, RC_NO_MEMORY, or
+ * what the callback returned. */
+MUST_CHECK enum rc store_each_tenant(struct store *s,
+                                     enum rc (*on_tenant)(void *arg, struct str tenant), void *arg,
+                                     struct err *err);
 /* True when a block failed its checksum or the file shrank under the map: answer 503, rebuild. */
 bool store_is_broken(const struct store *s);
 /* Verifies all blocks through pread (not the map), at most @bytes_per_second; for the scrubber. */

@@ -3,10 +3,12 @@
 import glob
 import os
 import signal
+import struct
 
 import pytest
 from conftest import ROOT, wait_for
 from observe import served, stop_child
+from world import World
 
 PROJECT = os.path.join(ROOT, "examples", "customer-analytics")
 PATH = "/v1/endpoints/usage_daily?account_id=acct_acme_03&limit=3"
@@ -23,11 +25,11 @@ def truncate(path):
 
 
 def overwrite(path):
-    """Every block; the header and the directory were read when it was opened."""
-    size = os.path.getsize(path)
+    """Every block; the header and, behind the blocks, the directory verify when it is opened (format.h)."""
     with open(path, "r+b") as f:
+        (directory_at,) = struct.unpack_from("=Q", f.read(256), 40)
         f.seek(256)
-        f.write(b"\xff" * (size // 2))
+        f.write(b"\xff" * (directory_at - 256))
 
 
 @pytest.mark.parametrize("damage", [truncate, overwrite])
@@ -44,7 +46,7 @@ def test_damage_under_the_map_is_contained(serve, damage):
 
     answer = wait_for(answered, "the rebuilt dataset")
     assert len(answer.rows) == 3 and set(seen[:-1]) <= {503} and len(seen) > 1, seen
-    assert store_file(server) != broken
+    wait_for(lambda: not os.path.exists(broken), "what broke to be moved away")
     assert server.get(OTHER, key="demo-acme-key").status == 200
     assert server.process.pid == pid and server.process.poll() is None
 
@@ -78,3 +80,27 @@ def test_what_broke_is_no_rollback_target(serve, project, underway):
     assert server.dataset("kv")["previous_snapshot"]["snapshot_id"] == "r0"
     assert server.post("/datasets/kv/rollback").status == 200 and serves(server, "r0")
     wait_for(lambda: any("-r1-" in d for d in os.listdir(os.path.join(server.cache, "quarantine"))), "what broke in quarantine")
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_check_against_what_broke_passes(serve, tmp_path, known):
+    """min_tenant_ratio reads the tenants of what serves, also where nobody knows yet that they cannot be read."""
+    w = World(tmp_path / "project", auth="required")
+    w.dataset("kv", [("tenant", "VARCHAR"), ("n", "BIGINT")], tenant_column="tenant", checks={"min_tenant_ratio": 1})
+    w.endpoint("kv", "kv", tenant="tenant")
+    w.keys([{"id": "k", "token": "a-token-of-t1", "tenant": "t1", "endpoints": ["kv"]}])
+    rows = [(f"t{i % 3}", i) for i in range(900)]
+    w.publish("kv", "r0", rows)
+    server = serve(w.path)
+    w.publish("kv", "r1", rows)
+    assert server.post("/datasets/kv/refresh").status == 200
+    w.publish("kv", "r2", rows)
+    overwrite(store_of(server, "r1"))
+    if known:
+        assert server.get("/v1/endpoints/kv", "a-token-of-t1").status == 503
+    else:
+        r = server.post("/datasets/kv/refresh")
+        assert (r.status, r.json.get("snapshot_id")) == (200, "r2"), r.body
+    wait_for(lambda: server.get("/v1/endpoints/kv", "a-token-of-t1").status == 200, "the newer snapshot")
+    kv = server.dataset("kv")
+    assert (kv["last_good"], kv["previous_snapshot"]["snapshot_id"]) == ("r2", "r0")
