@@ -7,12 +7,13 @@ import struct
 
 import pytest
 from conftest import ROOT, wait_for
-from observe import served, stop_child
+from observe import metric, served, stop_child
 from world import World
 
 PROJECT = os.path.join(ROOT, "examples", "customer-analytics")
 PATH = "/v1/endpoints/usage_daily?account_id=acct_acme_03&limit=3"
 OTHER = "/v1/endpoints/open_invoices?limit=2"
+REJECTED = 'offloader_refresh_total{dataset="kv",status="rejected"}'
 
 
 def store_file(server):
@@ -104,3 +105,24 @@ def test_a_check_against_what_broke_passes(serve, tmp_path, known):
     wait_for(lambda: server.get("/v1/endpoints/kv", "a-token-of-t1").status == 200, "the newer snapshot")
     kv = server.dataset("kv")
     assert (kv["last_good"], kv["previous_snapshot"]["snapshot_id"]) == ("r2", "r0")
+
+
+def test_a_rebuild_of_the_same_rows_is_not_checked_again(serve, project):
+    """They were let in once; others under their id were not."""
+    p = project(extra_dataset="checks: { min_rows: 2 }\n")
+    p.publish("r1", [("a", 1), ("b", 1)])
+    server = serve(p.path)
+    p.publish("r2", [("a", 2)])
+    assert server.post("/datasets/kv/refresh", {"override_checks": True}).status == 200
+    broken = store_of(server, "r2")
+    truncate(broken)
+    assert server.get("/v1/endpoints/kv").status == 503
+    wait_for(lambda: serves(server, "r2") and not os.path.exists(broken), "the rebuild")
+    assert server.post("/datasets/kv/refresh").status == 409, "who asks for a refresh asks for its checks"
+    rejected = metric(server, REJECTED)
+    p.publish("r2", [("a", 3)])
+    truncate(store_of(server, "r2"))
+    assert server.get("/v1/endpoints/kv").status == 503
+    wait_for(lambda: metric(server, REJECTED) > rejected, "the rebuild to be refused")
+    assert server.dataset("kv")["refresh_error"]["code"] == "check_failed"
+    assert server.get("/v1/endpoints/kv").status == 503
