@@ -147,19 +147,22 @@ void decide_begin(struct machine *m, int64_t now_us)
 {
     assert(!m->is_running && !m->is_removed);
     bool retries = m->retry_us && now_us >= m->retry_us;
+    bool rebuilds = m->wants_rebuild && !m->has_pending;
     m->running = (struct errand){
         .epoch = m->epoch,
         .is_cutover = m->has_pending,
         .forced = m->wants_forced,
         .override_checks = m->wants_forced && m->wants_override,
-        .rebuilds = m->wants_rebuild && !m->has_pending,
-        .uses_look = !m->wants_forced && !m->wants_rebuild && !retries,
+        .rebuilds = rebuilds,
+        .uses_look = !m->wants_forced && !rebuilds && !retries,
         .answers = m->wants_forced ? m->n_asked : m->n_answered,
     };
     put_id(m->running.active_id, m->active_id);
     put_id(m->running.quarantined, m->quarantined);
+    memcpy(m->running.build, m->has_pending ? m->pending.build : m->served.build, 32);
     m->is_running = true;
-    m->wants_check = m->wants_forced = m->wants_override = m->wants_rebuild = false;
+    m->wants_check = m->wants_forced = m->wants_override = false;
+    m->wants_rebuild &= m->has_pending; /* the cutover goes first, and may make it needless */
 }
 
 bool decide_skips(const struct errand *e, const char *snapshot_id)
@@ -240,11 +243,12 @@ enum verdict decide_settle(struct machine *m, const struct tally *t, const struc
     assert((t->status == DECIDE_OK) == (t->fresh_id != NULL));
     const struct errand e = m->running;
     enum verdict v = judge(m, t);
+    bool rebuilds = e.rebuilds && *m->active_id && strcmp(e.active_id, m->active_id) == 0;
     m->is_running = false;
     if (v == VERDICT_SUPERSEDED) {
         m->wants_forced |= e.forced; /* D6 */
         m->wants_override |= e.override_checks;
-        m->wants_rebuild |= e.rebuilds && *m->active_id;
+        m->wants_rebuild |= rebuilds;
         return v;
     }
     if (v == VERDICT_CUTOVER) {
@@ -256,8 +260,10 @@ enum verdict decide_settle(struct machine *m, const struct tally *t, const struc
         put_id(m->active_id, t->fresh_id);
         put_id(m->quarantined, NULL); /* another id, or it was forced */
     }
-    if (e.rebuilds && (v == VERDICT_KEEP || v == VERDICT_DISCARD) && *m->active_id)
-        m->wants_rebuild = true; /* what serves is as bad as before */
+    if (v == VERDICT_KEEP || v == VERDICT_DISCARD)
+        m->wants_rebuild |= rebuilds; /* what serves is as bad as before */
+    else
+        m->wants_rebuild = !same(e.build, m->served.build); /* a reload may have come since */
     if (e.forced)
         m->n_answered = e.answers;
     schedule(m, t, tempo);

@@ -22,7 +22,8 @@
  * clears it. D5 A rebuild of the active id leaves target and quarantine alone. D6 An attempt whose
  * target a reload replaced changes nothing, and who waits for it is answered by the next. D7 Every
  * ask is answered by an attempt that began after it, or that was doing at least as much already.
- * D8 The rollback target is of another id than what serves, and not known to be broken.
+ * D8 The rollback target is of another id than what serves, and not known to be broken. D9 A
+ * rebuild is wanted, or runs, until what it was meant for is built again or serves no more.
  */
 #ifndef OFFLOADER_REFRESH_DECIDE_H
 #define OFFLOADER_REFRESH_DECIDE_H
@@ -43,9 +44,10 @@ struct contract {
 struct errand {
     uint64_t epoch; /* of the machine when it began */
     bool is_cutover, forced, override_checks;
-    bool rebuilds;    /* the active id is built again, though nobody forced it */
-    bool uses_look;   /* may stop when the source looks as it did at the last attempt */
-    uint64_t answers; /* asks up to this number */
+    bool rebuilds;     /* the active id is built again, though nobody forced it */
+    uint8_t build[32]; /* the form that it gives */
+    bool uses_look;    /* may stop when the source looks as it did at the last attempt */
+    uint64_t answers;  /* asks up to this number */
     char active_id[DECIDE_ID_BYTES], quarantined[DECIDE_ID_BYTES]; /* "": none */
 };
 

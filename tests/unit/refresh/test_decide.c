@@ -20,6 +20,7 @@ struct world {
     /* the attempt that runs: what it read */
     int read_id, read_contract, read_mood;
     bool read_skips;
+    int began_with; /* what was active then */
     struct contract aim;
     /* our own account */
     int active, previous, quarantined; /* ids; -1: none */
@@ -71,6 +72,9 @@ static void check(struct world *w)
     HOLDS(w, w->active < 0 || w->active != w->quarantined); /* D3 */
     HOLDS(w, w->previous < 0 || w->previous != w->active);  /* D8 */
     HOLDS(w,
+          !w->active_is_broken || m->wants_rebuild || /* D9 */
+              (m->is_running && m->running.rebuilds && is_named(m->running.active_id, w->active)));
+    HOLDS(w,
           !m->has_pending || (m->pending.contract[0] != m->served.contract[0] && w->active >= 0));
     HOLDS(w, m->n_answered <= m->n_asked);
     HOLDS(w, m->is_running || m->n_answered == m->n_asked || m->wants_forced); /* D7 */
@@ -94,6 +98,7 @@ static void begin(struct world *w)
     char name[16];
     w->forced = was_forced;
     w->rebuilds = w->m.running.rebuilds;
+    w->began_with = w->active;
     w->aim = w->m.running.is_cutover ? w->m.pending : w->m.served;
     w->read_id = w->source_id;
     w->read_contract = w->source_contract;
@@ -157,6 +162,7 @@ static void finish(struct world *w)
     enum decide_status status = outcome_of(w);
     bool was_superseded = w->m.epoch != w->m.running.epoch;
     bool index_fails = roll(w, 12) == 0;
+    bool wanted = w->m.wants_rebuild;
     w->forced = w->m.running.forced;
     name_of(w->read_id, name);
     struct tally t = {.status = status,
@@ -181,6 +187,11 @@ static void finish(struct world *w)
     w->m = plan;
     HOLDS(w, !was_superseded || v == VERDICT_SUPERSEDED); /* D6 */
     HOLDS(w, !takes || status == DECIDE_OK);              /* D2 */
+    if (!takes && w->rebuilds && w->active >= 0 && w->active == w->began_with)
+        wanted = true;
+    else if (takes)
+        wanted = memcmp(w->aim.build, w->m.served.build, 32) != 0;
+    HOLDS(w, w->m.wants_rebuild == wanted); /* D9 */
     if (takes) {
         took_over(w, v);
         to_disk(w);

@@ -107,6 +107,7 @@ static void test_rollback_while_an_attempt_runs(void **state)
     (void)decide_rollback(&m);
     CHECK_INT("b is quarantined meanwhile", settle(&m, DECIDE_OK, "b", SECOND), VERDICT_DISCARD);
     CHECK_STR("a serves on", m.active_id, "a");
+    CHECK("and is as it should be", !m.wants_rebuild);
     m = served("a", "b");
     (void)decide_ask(&m, false);
     decide_begin(&m, SECOND);
@@ -140,6 +141,37 @@ static void test_asks_are_joined(void **state)
     (void)decide_ask(&m, false);
     CHECK("after a joined one a cheap check follows, for what came after it read the source",
           m.wants_check);
+}
+
+static void test_a_rebuild_is_for_what_serves(void **state)
+{
+    (void)state;
+    struct contract reshaped = contract(1, 1, 2), other = contract(2, 1, 1);
+    struct contract home = contract(1, 1, 1);
+    bool cancels;
+    struct machine m = served("a", NULL);
+    decide_check(&m);
+    decide_begin(&m, SECOND);
+    decide_rebuild(&m);
+    (void)settle(&m, DECIDE_OK, "b", SECOND);
+    CHECK("what broke meanwhile is gone", !m.wants_rebuild);
+    decide_check(&m);
+    decide_begin(&m, SECOND);
+    (void)decide_reload(&m, &reshaped, &cancels);
+    (void)settle(&m, DECIDE_OK, "c", SECOND);
+    CHECK("c was built in the form before", m.wants_rebuild);
+    m = served("a", NULL);
+    (void)decide_reload(&m, &other, &cancels);
+    decide_rebuild(&m);
+    decide_begin(&m, SECOND);
+    CHECK("the cutover goes first", m.running.is_cutover && !m.running.rebuilds);
+    (void)settle(&m, DECIDE_REJECTED, NULL, SECOND);
+    CHECK("not in a tight loop", !decide_is_due(&m, SECOND, false));
+    (void)decide_reload(&m, &home, &cancels);
+    decide_begin(&m, SECOND);
+    CHECK("without it a is built again", m.running.rebuilds && !decide_skips(&m.running, "a"));
+    (void)settle(&m, DECIDE_OK, "a", SECOND);
+    CHECK("once", !m.wants_rebuild);
 }
 
 static void test_backoff(void **state)
@@ -255,6 +287,7 @@ int main(void)
         cmocka_unit_test(test_a_broken_snapshot_is_no_target),
         cmocka_unit_test(test_rollback_while_an_attempt_runs),
         cmocka_unit_test(test_asks_are_joined),
+        cmocka_unit_test(test_a_rebuild_is_for_what_serves),
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_cutover),
