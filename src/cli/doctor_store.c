@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "cli/doctor.h"
 #include "manifest/manifest.h"
+#include "net/net.h"
 
 #define LISTED_AT_MOST 1000
 #define LIMIT_PLACES 256
@@ -105,14 +106,21 @@ static const char *help_for(enum rc rc, const char *url, bool listing)
     return NULL;
 }
 
+/* A signed URL's query string is a credential; in a bucket's, `?` is a byte of the name. Owned. */
+static char *shown(const char *url)
+{
+    return str_starts(str_from(url), "http") ? net_url_display(url) : x_strdup(url);
+}
+
 static void tell_read(struct doctor *d, const char *url)
 {
+    AUTO(mem_free_auto) char *place = shown(url);
     struct object_request request = {.url = url};
     struct object_meta meta = {0};
     struct err err = ERR_INIT;
     enum rc rc = objectstore_stat(d->store, &request, &meta, &err);
     if (rc == RC_OK)
-        doctor_say(d, "store", DOCTOR_OK, NULL, "%s: may be read (%llu bytes)", url,
+        doctor_say(d, "store", DOCTOR_OK, NULL, "%s: may be read (%llu bytes)", place,
                    (unsigned long long)meta.size_bytes);
     else
         doctor_say(d, "store", DOCTOR_FAIL, help_for(rc, url, false), "cannot be read: %s",

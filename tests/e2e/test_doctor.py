@@ -11,6 +11,7 @@ from conftest import ADMIN_TOKEN, BIN, SECRET, free_port
 
 from gcs import Gcs
 from s3 import S3
+from web import Web
 
 KEYS = {"AKIDEXAMPLE": ("s3/secret+of-the-tests==", None)}
 
@@ -159,6 +160,18 @@ def test_listing_is_not_reading(doctor, tmp_path):
         document = doctor(write_tree(tmp_path / "project", sourced(source)), **gcs.env())
         assert "may be listed" in messages(document, "store") and any("cannot be read" in f for f in failures(document))
         assert any("storage.objects.get" in (c["hint"] or "") for c in document["checks"])
+
+
+def test_a_signed_url_is_shown_without_its_signature(doctor, tmp_path):
+    with Web() as web:
+        web.files["/m.json"] = b"{}"
+        url = f"{web.url}/m.json?X-Amz-Credential=AKIDEXAMPLE&X-Amz-Signature=signature-of-the-tests"
+        said = messages(doctor(write_tree(tmp_path / "project", sourced({"type": "manifest", "url": url}))), "store")
+        assert f"{web.url}/m.json: may be read (2 bytes)" in said, said
+        web.files.clear()
+        document = doctor(tmp_path / "project")
+        assert any("cannot be read" in f for f in failures(document)), document
+    assert "AKIDEXAMPLE" not in said + json.dumps(document)
 
 
 def test_validate_reads_a_bucket_as_the_server_does(tmp_path):
