@@ -8,10 +8,10 @@
 /*
  * Reads and checks the manifest at @path: itself, its local files, Parquet schemas in a child
  * process, and the contract of @dataset unless that is NULL. @project_root: it lives in a project.
- * RC_NOT_FOUND when there is no such file (no finding is added).
+ * Whatever is wrong is a finding. False when there is no such file (no finding is added).
  */
-MUST_CHECK enum rc check_manifest(const char *path, const char *project_root,
-                                  const struct dataset *dataset, const char *shown_as,
-                                  struct errlist *findings, struct err *err);
+MUST_CHECK bool check_manifest(const char *path, const char *project_root,
+                               const struct dataset *dataset, const char *shown_as,
+                               struct errlist *findings);
 
 #endif

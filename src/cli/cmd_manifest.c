@@ -28,14 +28,12 @@ static int run(const struct command *c)
         rc = project_load_dataset(flag_text("dataset"), &findings, &p, &err);
         d = rc == RC_OK ? &p->datasets[0] : NULL;
     }
-    if (rc == RC_OK)
-        rc = check_manifest(file, NULL, d, file, &findings, &err);
-    if (rc == RC_NOT_FOUND)
-        errlist_add(&findings, FINDING_ERROR, file, 0, 0, "", "missing_file", NULL, "%s",
-                    *err.message ? err.message : "the manifest does not exist");
+    if (rc == RC_OK && !check_manifest(file, NULL, d, file, &findings))
+        errlist_add(&findings, FINDING_ERROR, file, 0, 0, "", "missing_file", NULL,
+                    "the file does not exist");
     else if (rc != RC_OK && findings.n_errors == 0)
-        errlist_add(&findings, FINDING_ERROR, file, 0, 0, "", "unreadable_file", NULL, "%s",
-                    err.message);
+        errlist_add(&findings, FINDING_ERROR, flag_text("dataset"), 0, 0, "", "unreadable_file",
+                    NULL, "%s", err.message);
     int status = findings.n_errors ? EXIT_FINDINGS : EXIT_FINE;
     if (flag_given("json"))
         findings_print_json(&findings);

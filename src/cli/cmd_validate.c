@@ -13,7 +13,7 @@
 
 /* Manifests on this machine; one that does not exist yet has a producer that has not published yet.
  */
-static enum rc check_datasets(const struct project *p, struct errlist *findings, struct err *err)
+static void check_datasets(const struct project *p, struct errlist *findings)
 {
     for (size_t i = 0; i < p->n_datasets; i++) {
         const struct dataset *d = &p->datasets[i];
@@ -21,16 +21,11 @@ static enum rc check_datasets(const struct project *p, struct errlist *findings,
         if (!is_static && (d->source.kind != SOURCE_MANIFEST || *d->source.manifest != '/'))
             continue;
         AUTO(mem_free_auto) char *path = path_join(p->root, d->source.manifest);
-        enum rc rc =
-            check_manifest(path, is_static ? p->root : NULL, d, d->source.manifest, findings, err);
-        if (rc == RC_NOT_FOUND)
+        if (!check_manifest(path, is_static ? p->root : NULL, d, d->source.manifest, findings))
             errlist_add(findings, FINDING_WARNING, d->source.manifest, 0, 0, "", "missing_file",
                         "publish a snapshot before serving", "dataset `%s` has no manifest yet",
                         d->id);
-        else if (rc != RC_OK)
-            return rc;
     }
-    return RC_OK;
 }
 
 static int run(const struct command *c)
@@ -45,7 +40,7 @@ static int run(const struct command *c)
         rc = project_place_load(&place, &findings, &p, &err);
     bool is_read = rc == RC_OK || findings.n_errors > 0;
     if (rc == RC_OK)
-        rc = check_datasets(p, &findings, &err);
+        check_datasets(p, &findings);
     bool is_valid =
         rc == RC_OK && findings.n_errors == 0 && (!flag_given("strict") || findings.n_items == 0);
     if (rc != RC_OK && (rc != RC_INVALID || !is_read))

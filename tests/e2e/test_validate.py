@@ -484,3 +484,24 @@ def test_a_manifest_outside_the_project_is_looked_at_too(tmp_path):
     assert [f["code"] for f in findings(tmp_path / "project")] == ["missing_file"]
     (tmp_path / "published.json").write_text("[]")
     assert [f["severity"] for f in findings(tmp_path / "project")] == ["error"]
+
+
+def test_manifests_that_cannot_be_read_stop_nothing(tmp_path):
+    """Each is a finding at its own name, and so is what is wrong with the last one's text."""
+    documents = copy.deepcopy(PROJECT)
+    for name in ("d", "link", "large", "text"):
+        documents[f"datasets/{name}.yml"] = {**documents[DATA], "id": name, "manifest": f"data/{name}.json"}
+    documents["data/text.json"] = "{"
+    write(tmp_path, documents)
+    (tmp_path / "data/d.json").mkdir()
+    (tmp_path / "data/link.json").symlink_to("link.json")
+    with open(tmp_path / "data/large.json", "wb") as f:
+        f.truncate((32 << 20) + 1)
+    want = {"data/d.json": "unreadable_file", "data/link.json": "unreadable_file", "data/large.json": "file_too_large",
+            "data/text.json": "invalid_json", "data/usage.json": "missing_file"}
+    assert {f["file"]: f["code"] for f in findings(tmp_path)} == want
+    del want["data/usage.json"]
+    for name, code in want.items():
+        done = subprocess.run([BIN, "manifest", "validate", str(tmp_path / name)], capture_output=True, text=True,
+                              check=False)
+        assert done.returncode == 1 and f"{code}: " in done.stdout and done.stderr == "", done
