@@ -163,7 +163,23 @@ static enum rc fill_and_publish(int fd, const char *temporary, const char *path,
     return rc;
 }
 
-enum rc io_write_file(const char *path, const void *p, size_t n, mode_t mode, struct err *err)
+/* The owner first: giving a file away takes bits of its mode. */
+static enum rc make_like(int fd, const char *name, const struct stat *like, struct err *err)
+{
+    struct stat now;
+    if (fstat(fd, &now) != 0 ||
+        ((now.st_uid != like->st_uid || now.st_gid != like->st_gid) &&
+         fchown(fd, like->st_uid, like->st_gid) != 0) ||
+        fchmod(fd, like->st_mode & 07777) != 0)
+        return err_set_errno(err, RC_IO, errno,
+                             "cannot give '%s' the owner and mode of the file it would replace",
+                             name);
+    return RC_OK;
+}
+
+/* @like NULL: nobody's in particular. */
+static enum rc write_beside(const char *path, struct str content, mode_t mode,
+                            const struct stat *like, struct err *err)
 {
     AUTO(mem_free_auto) char *temporary = x_printf("%s.tmp-%ld", path, (long)getpid());
     const char *slash = strrchr(path, '/');
@@ -175,10 +191,29 @@ enum rc io_write_file(const char *path, const void *p, size_t n, mode_t mode, st
     enum rc rc = io_open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode, &fd, err);
     if (rc != RC_OK)
         return rc;
-    rc = fill_and_publish(fd, temporary, path, directory, (struct str){p, n}, err);
+    if (like)
+        rc = make_like(fd, temporary, like, err);
+    if (rc == RC_OK)
+        rc = fill_and_publish(fd, temporary, path, directory, content, err);
     if (rc != RC_OK)
         (void)unlink(temporary); /* the first failure is the one to report */
     return rc;
+}
+
+enum rc io_write_file(const char *path, const void *p, size_t n, mode_t mode, struct err *err)
+{
+    return write_beside(path, (struct str){p, n}, mode, NULL, err);
+}
+
+enum rc io_replace_file(const char *path, const void *p, size_t n, struct err *err)
+{
+    AUTO(mem_free_auto) char *real = path_real(path);
+    struct stat st;
+    if (!real)
+        return err_set_errno(err, errno == ENOENT || errno == ENOTDIR ? RC_NOT_FOUND : RC_IO, errno,
+                             "cannot look at '%s'", path);
+    enum rc rc = io_stat(real, &st, err);
+    return rc != RC_OK ? rc : write_beside(real, (struct str){p, n}, 0600, &st, err);
 }
 
 enum rc io_free_bytes(const char *path, uint64_t *ret_bytes, struct err *err)

@@ -56,42 +56,67 @@ static void put_entry(struct buf *b, const char *id, const char *hash)
         put_quoted(b, "expires_at", expires);
 }
 
-/* Is what the file would hold YAML with a list of keys? A list in brackets can not be added to. */
-static enum rc check_file(const char *path, const struct buf *file, struct err *err)
+static bool has_id(const struct node *key, const char *id)
+{
+    const struct node *n = node_get(key, "id");
+    return n && str_is(n->text, id);
+}
+
+/* Is what the file would hold a list of keys, with one @id, at its end? A list in brackets can not
+ * be added to. */
+static enum rc check_file(const char *path, const struct buf *file, const char *id, struct err *err)
 {
     struct arena arena;
     struct errlist findings = ERRLIST_INIT;
     arena_init(&arena, UINT64_C(64) * LIMIT_KEYS_FILE_BYTES);
     const struct node *root = yaml_parse((struct str){file->p, file->n}, path, &arena, &findings);
     const struct node *keys = root && root->kind == NODE_MAP ? node_get(root, "keys") : NULL;
-    enum rc rc = keys && keys->kind == NODE_LIST
-                     ? RC_OK
-                     : err_set(err, RC_INVALID,
-                               "'%s' has no `keys:` list with a line for each item: add the entry "
-                               "by hand",
-                               path);
+    const struct node *key = keys && keys->kind == NODE_LIST ? keys->first : NULL;
+    enum rc rc = RC_OK;
+    for (; key && key->next && rc == RC_OK; key = key->next)
+        if (has_id(key, id))
+            rc = err_set(err, RC_CONFLICT, "'%s' has a key `%s`: give this one another --id", path,
+                         id);
+    if (rc == RC_OK && (!key || !has_id(key, id)))
+        rc = err_set(err, RC_INVALID,
+                     "'%s' has no `keys:` list with a line for each item: add the entry by hand",
+                     path);
     arena_done(&arena);
     errlist_done(&findings);
     return rc;
 }
 
-static int append(const struct command *c, const char *path, const struct buf *entry)
+/* The file as it is, or the beginning of a new one. */
+static enum rc read_keys(const char *path, struct buf *ret, bool *ret_exists, struct err *err)
+{
+    struct stat st;
+    enum rc rc = io_read_file(path, ret, err);
+    *ret_exists = rc == RC_OK;
+    if (rc == RC_NOT_FOUND && lstat(path, &st) == 0)
+        return err_set(err, RC_NOT_FOUND, "'%s' is a symbolic link to nothing", path);
+    if (rc == RC_NOT_FOUND || (rc == RC_OK && ret->n == 0)) {
+        buf_put_literal(ret, "keys:\n");
+        rc = RC_OK;
+    }
+    return rc;
+}
+
+static int append(const struct command *c, const char *path, const char *id,
+                  const struct buf *entry)
 {
     struct buf file;
     struct err err = ERR_INIT;
+    bool exists;
     buf_init(&file, LIMIT_KEYS_FILE_BYTES);
-    enum rc rc = io_read_file(path, &file, &err);
-    if (rc == RC_NOT_FOUND || (rc == RC_OK && file.n == 0)) {
-        buf_put_literal(&file, "keys:\n");
-        rc = RC_OK;
-    }
+    enum rc rc = read_keys(path, &file, &exists, &err);
     if (rc == RC_OK && file.p[file.n - 1] != '\n')
         buf_putc(&file, '\n');
     buf_put(&file, entry->p, entry->n);
     if (rc == RC_OK)
-        rc = check_file(path, &file, &err);
+        rc = check_file(path, &file, id, &err);
     if (rc == RC_OK)
-        rc = io_write_file(path, file.p, file.n, 0600, &err);
+        rc = exists ? io_replace_file(path, file.p, file.n, &err)
+                    : io_write_file(path, file.p, file.n, 0600, &err);
     buf_done(&file);
     if (rc == RC_OK)
         return EXIT_FINE;
@@ -159,7 +184,7 @@ static int run_create(const struct command *c)
     hash_token(token, n, hash);
     buf_init(&entry, 65536);
     put_entry(&entry, id, hash);
-    int status = file ? append(c, file, &entry) : EXIT_FINE;
+    int status = file ? append(c, file, id, &entry) : EXIT_FINE;
     if (status == EXIT_FINE && flag_given("json")) {
         print_json(id, token, hash);
     } else if (status == EXIT_FINE) {

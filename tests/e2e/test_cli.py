@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all commands share, and the small ones: help, version, completion, keys, endpoint test, serve PROJECT."""
 import json
+import os
 import re
 import signal
 import socket
@@ -92,6 +93,28 @@ def test_a_keys_file_that_cannot_be_added_to_stays_as_it_is(tmp_path):
     done = run("keys", "create", "--endpoints", "a", "--append", file)
     assert done.returncode == 1 and "by hand" in done.stderr and "offl_" not in done.stdout
     assert file.read_text() == "keys: []\n"
+
+
+def test_a_key_that_is_added_changes_nothing_else(tmp_path):
+    file, link = tmp_path / "keys.yml", tmp_path / "mounted.yml"
+    ask = ("keys", "create", "--endpoints", "a", "--append")
+    link.symlink_to("keys.yml")
+    done = run(*ask, link)
+    assert done.returncode == 1 and "link to nothing" in done.stderr and not file.exists()
+    assert run(*ask, file).returncode == 0 and file.stat().st_mode & 0o777 == 0o600
+    file.chmod(0o646)
+    if os.geteuid() == 0:
+        os.chown(file, 1, 2)
+    before = file.stat()
+    assert run(*ask, link, "--id", "second").returncode == 0
+    after = file.stat()
+    assert link.is_symlink() and (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    text = file.read_text()
+    assert "id: key1\n" in text and "id: second\n" in text
+    for taken in ("key1", "second"):
+        done = run(*ask, file, "--id", taken)
+        assert done.returncode == 1 and f"`{taken}`" in done.stderr and "--id" in done.stderr and done.stdout == ""
+    assert file.read_text() == text and {f.name for f in tmp_path.iterdir()} == {"keys.yml", "mounted.yml"}
 
 
 class Trial:

@@ -89,6 +89,34 @@ static void test_durable_replacement_fails_whole(void **state)
     io_free_names(names, n);
 }
 
+static void test_replacement_changes_nothing_else(void **state)
+{
+    (void)state;
+    struct err err = ERR_INIT;
+    struct stat before, after;
+    AUTO(mem_free_auto) char *path = at("file");
+    AUTO(mem_free_auto) char *link = at("link");
+    CHECK_INT("nothing to replace", io_replace_file(path, "x", 1, &err), RC_NOT_FOUND);
+    CHECK_OK("a file", io_write_file(path, "one", 3, 0600, &err), &err);
+    assert_int_equal(chmod(path, 0646), 0); /* no umask leaves this one */
+    if (geteuid() == 0)
+        assert_int_equal(chown(path, 1, 2), 0);
+    assert_int_equal(symlink("file", link), 0);
+    CHECK_OK("before", io_stat(path, &before, &err), &err);
+    CHECK_OK("replaced", io_replace_file(link, "two", 3, &err), &err);
+    CHECK_OK("after", io_stat(path, &after, &err), &err);
+    CHECK("another file", after.st_ino != before.st_ino);
+    CHECK("its mode", after.st_mode == before.st_mode);
+    CHECK("its owners", after.st_uid == before.st_uid && after.st_gid == before.st_gid);
+    assert_int_equal(lstat(link, &after), 0);
+    CHECK("the link is one", S_ISLNK(after.st_mode));
+    struct buf b;
+    buf_init(&b, 100);
+    CHECK_OK("read", io_read_file(path, &b, &err), &err);
+    CHECK_STR("its bytes", buf_cstr(&b), "two");
+    buf_done(&b);
+}
+
 static void test_at_places(void **state)
 {
     (void)state;
@@ -229,9 +257,13 @@ int main(void)
 {
 #define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
     const struct CMUnitTest tests[] = {
-        IN_DIRECTORY(test_write_and_read), IN_DIRECTORY(test_durable_replacement_fails_whole),
-        IN_DIRECTORY(test_at_places),      IN_DIRECTORY(test_trees),
-        IN_DIRECTORY(test_lock),           IN_DIRECTORY(test_lock_holder),
+        IN_DIRECTORY(test_write_and_read),
+        IN_DIRECTORY(test_durable_replacement_fails_whole),
+        IN_DIRECTORY(test_replacement_changes_nothing_else),
+        IN_DIRECTORY(test_at_places),
+        IN_DIRECTORY(test_trees),
+        IN_DIRECTORY(test_lock),
+        IN_DIRECTORY(test_lock_holder),
         IN_DIRECTORY(test_paths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
