@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * YAML 1.2 and JSON text in, one kind of tree out, every node with its line and column.
- * Input limits: YAML depth 32, no aliases or anchors, one document, no tags, no duplicate keys,
- * 1 MiB (the caller reads the file); JSON depth 64, no duplicate keys.
+ * Input limits: YAML depth 32, no aliases or anchors, one document, no tags, no directives, no
+ * duplicate keys, no NUL, 1 MiB (the caller reads the file); JSON depth 64, no duplicate keys.
  */
 #ifndef OFFLOADER_MARKUP_MARKUP_H
 #define OFFLOADER_MARKUP_MARKUP_H

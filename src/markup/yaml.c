@@ -284,14 +284,16 @@ static void report_syntax(struct builder *b, struct fy_diag *diag)
                 first && first->msg ? first->msg : "the file is not valid YAML");
 }
 
-/* The first byte that ends no character: characters are counted, as the parser does. */
-static struct fy_mark bad_utf8_at(struct str text)
+/* The first byte that is NUL or ends no character: characters are counted, as the parser does. */
+static struct fy_mark bad_byte_at(struct str text, bool *ret_is_nul)
 {
     struct fy_mark at = {0};
+    *ret_is_nul = false;
     for (size_t i = 0, n = 1; i < text.n; i += n) {
+        *ret_is_nul = text.p[i] == 0;
         for (n = 1; n <= 4 && i + n <= text.n && !utf8_valid((struct str){text.p + i, n}); n++)
             continue;
-        if (n > 4 || i + n > text.n)
+        if (*ret_is_nul || n > 4 || i + n > text.n)
             break;
         at.column = text.p[i] == '\n' ? 0 : at.column + 1;
         at.line += text.p[i] == '\n';
@@ -299,15 +301,45 @@ static struct fy_mark bad_utf8_at(struct str text)
     return at;
 }
 
+/* Only comments stand before a directive; before another one, a document that is refused. */
+static bool has_directive(struct str text, struct fy_mark *ret_at)
+{
+    size_t i = str_starts(text, "\xef\xbb\xbf") ? 3 : 0;
+    *ret_at = (struct fy_mark){0};
+    while (i < text.n && text.p[i] != '%') {
+        while (i < text.n && (text.p[i] == ' ' || text.p[i] == '\t'))
+            i++;
+        if (i < text.n && text.p[i] == '#')
+            while (i < text.n && text.p[i] != '\n' && text.p[i] != '\r')
+                i++;
+        if (i == text.n || (text.p[i] != '\n' && text.p[i] != '\r'))
+            return false;
+        ret_at->line += text.p[i] == '\n' || i + 1 == text.n || text.p[i + 1] != '\n';
+        i++;
+    }
+    return i < text.n;
+}
+
+/* What the parser would not see, or would put up with. */
+static void check_text(struct builder *b, struct str text)
+{
+    struct fy_mark at;
+    bool is_nul;
+    if (!utf8_valid(text) || (text.n && memchr(text.p, 0, text.n))) {
+        at = bad_byte_at(text, &is_nul);
+        refuse(b, &at, is_nul ? "a NUL byte is not allowed" : "the file is not valid UTF-8");
+    } else if (has_directive(text, &at)) {
+        refuse(b, &at, "directives are not allowed");
+    }
+}
+
 struct node *yaml_parse(struct str text, const char *file, struct arena *arena,
                         struct errlist *findings)
 {
     struct builder b = {.arena = arena, .findings = findings, .file = file};
-    if (!utf8_valid(text)) {
-        struct fy_mark at = bad_utf8_at(text);
-        refuse(&b, &at, "the file is not valid UTF-8");
+    check_text(&b, text);
+    if (b.failed)
         return NULL;
-    }
     struct fy_diag_cfg diag_cfg;
     fy_diag_cfg_default(&diag_cfg);
     diag_cfg.fp = NULL;

@@ -381,6 +381,8 @@ YAML_WRONG = [
     ("a mapping as key", "? {a: b}\n: c\n", 1),
     ("33 levels", "a: " + "[" * 33 + "]" * 33 + "\n", 1),
     ("a tab as indentation", "a:\n\tb: c\n", 2),
+    ("a directive", "%YAML 1.1\n---\nid: a\n", 1),
+    ("what stands after a NUL", b"id: a\nmanifest: b\0\nid: [\n", 2),
     ("no UTF-8", b"id: a\ndescription: \xff\n", 2),
 ]
 

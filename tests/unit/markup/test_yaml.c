@@ -106,6 +106,36 @@ static void test_refused(void **state)
     }
 }
 
+static void test_refused_places(void **state)
+{
+    (void)state;
+    const struct {
+        const char *why;
+        struct str text;
+        int line, column;
+        const char *message;
+    } rows[] = {
+        {"a NUL hides what follows", STR("a: 1\nb: 2\0garbage: ["), 2, 5, "a NUL byte"},
+        {"a NUL first", STR("\0"), 1, 1, "a NUL byte"},
+        {"a NUL last", STR("a: \xc3\xa4\0"), 1, 5, "a NUL byte"},
+        {"a NUL in a comment", STR("a: 1 # \0\n"), 1, 8, "a NUL byte"},
+        {"the first bad byte is told", STR("a: \xff\0"), 1, 4, "UTF-8"},
+        {"a character that does not end", STR("a: \xc3"), 1, 4, "UTF-8"},
+        {"the version of YAML", STR("%YAML 1.1\n---\na: 1\n"), 1, 1, "directives"},
+        {"names for tags", STR("\n# why\r\n  # more\n%TAG ! x:\n---\na: 1\n"), 4, 1, "directives"},
+        {"a directive of nobody", STR("\xef\xbb\xbf%FOO\n---\na: 1\n"), 1, 1, "directives"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        CHECK(rows[i].why, yaml_parse(rows[i].text, "f.yml", &arena, &findings) == NULL);
+        CHECK_INT(rows[i].why, findings.n_items, 1);
+        CHECK_INT(rows[i].why, findings.items[0].line, rows[i].line);
+        CHECK_INT(rows[i].why, findings.items[0].column, rows[i].column);
+        CHECK(rows[i].why, strstr(findings.items[0].message, rows[i].message) != NULL);
+        errlist_done(&findings);
+    }
+    CHECK("per cents that begin no line", parse("# %YAML 1.1\na: 1 %\n'%b': |\n  %x\n") != NULL);
+}
+
 static void test_depth(void **state)
 {
     (void)state;
@@ -132,7 +162,8 @@ static void test_memory(void **state)
 int main(void)
 {
 #define FRESH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-    const struct CMUnitTest tests[] = {FRESH(test_scalars), FRESH(test_places), FRESH(test_refused),
-                                       FRESH(test_depth), FRESH(test_memory)};
+    const struct CMUnitTest tests[] = {FRESH(test_scalars), FRESH(test_places),
+                                       FRESH(test_refused), FRESH(test_refused_places),
+                                       FRESH(test_depth),   FRESH(test_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
