@@ -192,6 +192,9 @@ static int run_create(const struct command *c)
         printf(file ? "added to %s:\n" : "entry for the keys file:\n", file);
         printf("%s", buf_cstr(&entry));
     }
+    if (status == EXIT_FINE && file && (fflush(stdout) != 0 || ferror(stdout)))
+        fprintf(stderr, "offloader %s: the token is lost: take the key `%s` out of '%s' again\n",
+                c->name, id, file);
     buf_done(&entry);
     return status;
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* main(): finds the command, parses its flags, runs it. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/err.h"
 #include "cli/cli.h"
 #include "engine/engine.h"
 
@@ -158,10 +160,8 @@ static int run_command(const struct command *c, int argc, char **argv)
     return c->run(c);
 }
 
-int main(int argc, char **argv)
+static int dispatch(int argc, char **argv)
 {
-    if (argc > 1 && strncmp(argv[1], "__", 2) == 0)
-        return engine_child_main(argc, argv);
     if (argc < 2 || strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 ||
         strcmp(argv[1], "-h") == 0) {
         print_usage(stdout);
@@ -174,4 +174,25 @@ int main(int argc, char **argv)
     fprintf(stderr, "offloader: there is no command `%s`\n\n", argv[1]);
     print_usage(stderr);
     return EXIT_USAGE;
+}
+
+/* A result that did not arrive is none: a full disk or a closed descriptor shows here at last. */
+static int finish(int status)
+{
+    struct err err = ERR_INIT;
+    if (fflush(stdout) != 0)
+        (void)err_set_errno(&err, RC_IO, errno, "cannot write to standard output");
+    else if (ferror(stdout))
+        (void)err_set(&err, RC_IO, "cannot write all of standard output");
+    else
+        return status;
+    fprintf(stderr, "offloader: %s\n", err.message);
+    return status == EXIT_FINE ? EXIT_FINDINGS : status;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strncmp(argv[1], "__", 2) == 0)
+        return engine_child_main(argc, argv);
+    return finish(dispatch(argc, argv));
 }

@@ -36,6 +36,23 @@ def test_version():
     assert json.loads(run("version", "--json").stdout)["duckdb"] == "1.4.4"
 
 
+def test_output_that_does_not_arrive_is_a_failure(example, tmp_path):
+    project, keys = example("public-metrics"), tmp_path / "keys.yml"
+    asks = [("--help",), ("version",), ("validate", "--help"), ("validate", "--config", project, "--json"),
+            ("query", "--config", project, "--endpoint", "champion", "--format", "csv"),
+            ("keys", "create", "--endpoints", "a", "--append", keys)]
+    for ask in asks:
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run([BIN, *map(str, ask)], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == 1 and "standard output" in done.stderr, (ask, done)
+    assert f"take the key `key1` out of '{keys}'" in done.stderr, "its token was never seen"
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        assert subprocess.run([BIN, "validate", "--config", "/nowhere"], stdout=full, stderr=subprocess.PIPE,
+                              check=False).returncode == 1
+    closed = subprocess.run(f"exec '{BIN}' version >&-", shell=True, capture_output=True, text=True, check=False)
+    assert closed.returncode == 1 and "standard output" in closed.stderr
+
+
 def test_completion_of_bash():
     script = run("completion", "bash").stdout
     ask = 'COMP_WORDS=(offloader %s); COMP_CWORD=%d; _offloader; echo "${COMPREPLY[@]}"'
