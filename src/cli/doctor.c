@@ -151,50 +151,83 @@ void doctor_project(struct doctor *d)
 
 /* ---- ports ---- */
 
-static bool is_free(const char *address, int64_t port)
+/* As in a URL. Owned. */
+static char *place_of(const char *address, int64_t port)
+{
+    return x_printf(strchr(address, ':') ? "[%s]:%lld" : "%s:%lld", address, (long long)port);
+}
+
+/* By binding to it, as the server would: why not, or 0. A text that is no address gives 0: the
+ * environment's finding has said so. */
+static int bind_errno(const char *address, int64_t port)
 {
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    AUTO(fd_auto) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
+    bool is_v4 = inet_pton(AF_INET, address, &in.sin_addr) == 1;
     int on = 1;
-    if (fd < 0 || inet_pton(AF_INET, address, &in.sin_addr) != 1)
-        return true; /* nothing to tell; the start will */
+    if (!is_v4 && inet_pton(AF_INET6, address, &in6.sin6_addr) != 1)
+        return 0;
+    AUTO(fd_auto) int fd = socket(is_v4 ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return errno;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on,
                      sizeof on); /* as the server: past TIME_WAIT */
-    return bind(fd, (struct sockaddr *)&in, sizeof in) == 0 || errno != EADDRINUSE;
+    int failed = is_v4 ? bind(fd, (struct sockaddr *)&in, sizeof in)
+                       : bind(fd, (struct sockaddr *)&in6, sizeof in6);
+    return failed ? errno : 0;
+}
+
+static const char *port_help(int problem)
+{
+    if (problem == EADDRINUSE)
+        return "stop what listens there, or set another port";
+    if (problem == EACCES)
+        return "ports below 1024 need CAP_NET_BIND_SERVICE: set a higher one";
+    return "OFFLOADER_BIND and OFFLOADER_ADMIN_BIND are addresses of this machine, 0.0.0.0 or ::";
 }
 
 static void tell_port(struct doctor *d, const char *what, const char *address, int64_t port)
 {
-    if (port == 0 || is_free(address, port))
-        doctor_say(d, "ports", DOCTOR_OK, NULL, "%s %s:%lld is free", what, address,
-                   (long long)port);
-    else if (d->server_answers)
-        doctor_say(d, "ports", DOCTOR_OK, NULL, "%s %s:%lld: an offloader runs there", what,
-                   address, (long long)port);
-    else
-        doctor_say(d, "ports", DOCTOR_FAIL, "stop what listens there, or set another port",
-                   "%s %s:%lld is in use by another program", what, address, (long long)port);
+    AUTO(mem_free_auto) char *place = place_of(address, port);
+    int problem = bind_errno(address, port);
+    struct err err = ERR_INIT;
+    if (problem == 0) {
+        doctor_say(d, "ports", DOCTOR_OK, NULL, "%s %s is free", what, place);
+    } else if (problem != EADDRINUSE) {
+        (void)err_set_errno(&err, RC_IO, problem, "%s %s cannot be listened on", what, place);
+        doctor_say(d, "ports", DOCTOR_FAIL, port_help(problem), "%s", err.message);
+    } else if (d->server_answers) {
+        doctor_say(d, "ports", DOCTOR_OK, NULL, "%s %s: an offloader runs there", what, place);
+    } else {
+        doctor_say(d, "ports", DOCTOR_FAIL, port_help(problem),
+                   "%s %s is in use by another program", what, place);
+    }
 }
 
 /* Whether what holds the admin port is an offloader. */
-static bool answers(int64_t port)
+static bool answers(const char *address, int64_t port)
 {
-    struct admin_client here = {.url = x_printf("http://127.0.0.1:%lld", (long long)port)};
+    const char *here = strcmp(address, "0.0.0.0") == 0 ? "127.0.0.1"
+                       : strcmp(address, "::") == 0    ? "localhost"
+                                                       : address;
+    AUTO(mem_free_auto) char *place = place_of(here, port);
+    struct admin_client client = {.url = x_printf("http://%s", place)};
     struct admin_reply reply;
     struct err err = ERR_INIT;
     int status = 0;
-    if (net_new(&(struct net_options){0}, &here.net, &err) == RC_OK)
-        status = doctor_get(&here, "/live", &reply);
+    if (net_new(&(struct net_options){0}, &client.net, &err) == RC_OK)
+        status = doctor_get(&client, "/live", &reply);
     if (status)
         admin_reply_done(&reply);
-    admin_client_close(&here);
+    admin_client_close(&client);
     return status == 200;
 }
 
 void doctor_ports(struct doctor *d)
 {
     const struct settings *s = &d->settings;
-    d->server_answers = !is_free(s->admin_bind, s->admin_port) && answers(s->admin_port);
+    d->server_answers = bind_errno(s->admin_bind, s->admin_port) == EADDRINUSE &&
+                        answers(s->admin_bind, s->admin_port);
     tell_port(d, "API", s->bind, s->api_port);
     tell_port(d, "admin", s->admin_bind, s->admin_port);
     if (s->api_port && s->api_port == s->admin_port)

@@ -90,6 +90,25 @@ def test_a_port_that_another_program_holds(doctor, project):
     assert any("in use by another program" in f for f in failures(document))
 
 
+def test_addresses_that_cannot_be_bound_to(doctor, project):
+    document = doctor(project, OFFLOADER_BIND="203.0.113.9", OFFLOADER_ADMIN_BIND="2001:db8::1")
+    api, admin = failures(document)
+    assert "API 203.0.113.9:" in api and "Cannot assign requested address" in api, api
+    assert "admin [2001:db8::1]:" in admin and "cannot be listened on" in admin, admin
+    assert all("OFFLOADER_BIND" in c["hint"] for c in document["checks"] if c["status"] == "fail")
+
+
+def test_ipv6_is_tried_too(doctor, serve, project):
+    with socket.socket(socket.AF_INET6) as s:
+        s.bind(("::", 0))
+        s.listen()
+        document = doctor(project, OFFLOADER_BIND="::", OFFLOADER_API_PORT=str(s.getsockname()[1]))
+    assert any("API [::]:" in f and "in use by another program" in f for f in failures(document)), document
+    server = serve(project, OFFLOADER_ADMIN_BIND="::")
+    document = doctor(project, OFFLOADER_ADMIN_BIND="::", OFFLOADER_ADMIN_PORT=str(server.admin_port))
+    assert document["ok"] and f"admin [::]:{server.admin_port}: an offloader runs there" in messages(document, "ports")
+
+
 def test_beside_a_running_server(doctor, serve, project, tmp_path):
     server = serve(project)
     env = {"OFFLOADER_CACHE_DIR": server.cache, "OFFLOADER_API_PORT": str(server.api_port),
