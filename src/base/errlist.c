@@ -22,10 +22,12 @@ void errlist_add(struct errlist *list, enum finding_severity severity, const cha
                  int column, const char *path, const char *code, const char *hint,
                  const char *format, ...)
 {
+    if (severity == FINDING_ERROR)
+        list->n_errors++; /* shown or not, it must fail the validation */
+    else
+        list->n_warnings++;
     if (list->n_items >= LIMIT_FINDINGS) {
         list->truncated = true;
-        if (severity == FINDING_ERROR)
-            list->n_errors++; /* not shown, but it must still fail the validation */
         return;
     }
     grow(list);
@@ -43,8 +45,6 @@ void errlist_add(struct errlist *list, enum finding_severity severity, const cha
         .column = column,
     };
     va_end(args);
-    if (severity == FINDING_ERROR)
-        list->n_errors++;
 }
 
 static bool comes_after(const struct finding *a, const struct finding *b)

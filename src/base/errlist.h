@@ -20,8 +20,8 @@ struct finding {
 struct errlist {
     struct finding *items;
     size_t n_items, capacity;
-    size_t n_errors; /* findings of severity FINDING_ERROR */
-    bool truncated;  /* LIMIT_FINDINGS was passed */
+    size_t n_errors, n_warnings; /* of all that was added, whether it is in @items or not */
+    bool truncated;              /* LIMIT_FINDINGS was passed */
 };
 
 #define LIMIT_FINDINGS 10000
@@ -30,8 +30,8 @@ struct errlist {
         0                                                                                          \
     }
 
-/* @hint may be NULL. Strings are copied. Past LIMIT_FINDINGS nothing is added and truncated is set.
- */
+/* @hint may be NULL. Strings are copied. Past LIMIT_FINDINGS they are only counted, and truncated
+ * is set. */
 void errlist_add(struct errlist *list, enum finding_severity severity, const char *file, int line,
                  int column, const char *path, const char *code, const char *hint,
                  const char *format, ...) PRINTF_LIKE(9, 10);

@@ -58,8 +58,7 @@ static int run(const struct command *c)
             printf("ok: %zu dataset(s), %zu endpoint(s), %zu key(s)\n", p->n_datasets,
                    p->n_endpoints, p->n_keys);
         else
-            printf("%zu error(s), %zu warning(s)\n", findings.n_errors,
-                   findings.n_items - findings.n_errors);
+            printf("%zu error(s), %zu warning(s)\n", findings.n_errors, findings.n_warnings);
     }
     project_free(p);
     project_place_close(&place);

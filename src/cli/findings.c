@@ -83,7 +83,7 @@ void findings_print_json(const struct errlist *findings)
     jw_key(&w, "errors");
     jw_uint(&w, findings->n_errors);
     jw_key(&w, "warnings");
-    jw_uint(&w, findings->n_items - findings->n_errors);
+    jw_uint(&w, findings->n_warnings);
     jw_key(&w, "truncated");
     jw_bool(&w, findings->truncated);
     jw_key(&w, "findings");

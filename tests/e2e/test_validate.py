@@ -507,3 +507,14 @@ def test_manifests_that_cannot_be_read_stop_nothing(tmp_path):
         done = subprocess.run([BIN, "manifest", "validate", str(tmp_path / name)], capture_output=True, text=True,
                               check=False)
         assert done.returncode == 1 and f"{code}: " in done.stdout and done.stderr == "", done
+
+
+def test_more_findings_than_are_shown_are_counted(tmp_path):
+    keys = [{"id": f"k{i}", "hash": digest(str(i)), "tenant": "t", "endpoints": ["gone"], "status": "active"}
+            for i in range(10050)]
+    write(tmp_path, {**PROJECT, KEYS: {"keys": keys}})
+    done = validate(tmp_path)
+    assert done.returncode == 1 and done.stdout.endswith("10050 error(s), 0 warning(s)\n"), done.stdout[-200:]
+    assert "only the first 10000 findings are shown" in done.stdout
+    document = json.loads(validate(tmp_path, "--json").stdout)
+    assert (document["errors"], document["warnings"], document["truncated"]) == (10050, 0, True)

@@ -165,7 +165,10 @@ static void test_errlist(void **state)
     for (int i = 0; i < LIMIT_FINDINGS + 5; i++)
         errlist_add(&list, FINDING_ERROR, NULL, 0, 0, NULL, "c", NULL, "%d", i);
     CHECK_INT("bounded", list.n_items, LIMIT_FINDINGS);
-    CHECK("and says so", list.truncated && list.n_errors > LIMIT_FINDINGS);
+    CHECK("and says so", list.truncated);
+    errlist_add(&list, FINDING_WARNING, NULL, 0, 0, NULL, "c", NULL, "one more");
+    CHECK_INT("errors are counted on", list.n_errors, 4 + LIMIT_FINDINGS + 5);
+    CHECK_INT("and warnings", list.n_warnings, 2);
     errlist_done(&list);
     errlist_done(&list);
 }
