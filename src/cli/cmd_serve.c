@@ -149,8 +149,27 @@ static int serve_trial(const struct command *c, const char *project)
     return status;
 }
 
+/* The flags are a trial's. Dropped without a word, --bind would open the port to every address. */
+static int refuse_flags(const struct command *c)
+{
+    static const struct {
+        const char *flag, *variable;
+    } rows[] = {{"api-port", "OFFLOADER_API_PORT"},
+                {"admin-port", "OFFLOADER_ADMIN_PORT"},
+                {"bind", "OFFLOADER_BIND"},
+                {"cache-dir", "OFFLOADER_CACHE_DIR"}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (flag_given(rows[i].flag))
+            return usage_error(c, "--%s is for the trial of a PROJECT; without one, set %s",
+                               rows[i].flag, rows[i].variable);
+    return EXIT_FINE;
+}
+
 static int run(const struct command *c)
 {
+    int usage = positional(0) ? EXIT_FINE : refuse_flags(c);
+    if (usage != EXIT_FINE)
+        return usage;
     return positional(0) ? serve_trial(c, positional(0)) : serve_by_environment();
 }
 
@@ -165,7 +184,7 @@ static const struct flag flags[] = {
 const struct command command_serve = {
     .name = "serve",
     .summary = "Run the server: by the environment, or a trial of the project given.",
-    .usage = "[PROJECT] [flags]",
+    .usage = "[PROJECT [flags]]",
     .example = "offloader serve examples/customer-analytics\n  offloader serve gs://bucket/prefix/",
     .flags = flags,
     .max_positional = 1,

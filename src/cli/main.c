@@ -151,6 +151,8 @@ static int run_command(const struct command *c, int argc, char **argv)
             int status = take_flag(c, argc, argv, &i);
             if (status >= 0)
                 return status;
+        } else if (argv[i][0] == '-' && argv[i][1]) {
+            return usage_error(c, "there is no flag %s", argv[i]);
         } else if (n_arguments == c->max_positional || n_arguments == LIMIT_POSITIONAL) {
             return usage_error(c, "unexpected argument `%s`", argv[i]);
         } else {

@@ -26,6 +26,8 @@ def test_help_has_flags_and_an_example(command):
     assert f"Usage: offloader {command}" in done.stdout and f"\nExample:\n  offloader {command}" in done.stdout
     wrong = run(command, "--no-such-flag")
     assert wrong.returncode == 2 and wrong.stdout == "" and "no-such-flag" in wrong.stderr
+    wrong = run(command, "-v")
+    assert wrong.returncode == 2 and wrong.stdout == "" and "no flag -v" in wrong.stderr, "not a file of that name"
 
 
 def test_version():
@@ -169,6 +171,14 @@ def test_a_trial_takes_the_next_free_port_and_prints_lines_that_work(example):
             curl = next(line for line in t.lines if "curl" in line)
             wait_for(lambda: '"data":[{' in subprocess.run(curl, shell=True, capture_output=True, text=True,
                                                            check=False).stdout, "the printed line")
+
+
+@pytest.mark.parametrize("flag, value", [("--bind", "127.0.0.1"), ("--api-port", "0"), ("--admin-port", "0"),
+                                         ("--cache-dir", "/nowhere")])
+def test_flags_of_a_trial_are_refused_without_a_project(flag, value):
+    done = run("serve", flag, value)
+    variable = "OFFLOADER_" + flag[2:].upper().replace("-", "_")
+    assert done.returncode == 2 and flag in done.stderr and f"set {variable}" in done.stderr, done
 
 
 def test_a_trial_checks_first(example):
