@@ -173,8 +173,23 @@ static bool wants_key(const struct builder *b)
            !b->stack[b->depth - 1].has_key;
 }
 
-static void on_scalar(struct builder *b, struct fy_event *e, const struct fy_mark *mark)
+/* A scalar begins at its quote; the parser's mark stands behind it. */
+static const struct fy_mark *scalar_begin(enum fy_scalar_style style, const struct fy_mark *mark,
+                                          struct fy_mark *room)
 {
+    if (!mark || (style != FYSS_SINGLE_QUOTED && style != FYSS_DOUBLE_QUOTED))
+        return mark;
+    *room = *mark;
+    room->column--;
+    return room;
+}
+
+static void on_scalar(struct builder *b, struct fy_event *e)
+{
+    struct fy_mark room;
+    enum fy_scalar_style style =
+        e->scalar.value ? fy_token_scalar_style(e->scalar.value) : FYSS_PLAIN;
+    const struct fy_mark *mark = scalar_begin(style, fy_event_start_mark(e), &room);
     size_t n = 0;
     const char *p = e->scalar.value ? fy_token_get_text(e->scalar.value, &n) : "";
     if (!p || !utf8_valid((struct str){p, n}) || (n && memchr(p, 0, n))) {
@@ -207,12 +222,8 @@ static void on_scalar(struct builder *b, struct fy_event *e, const struct fy_mar
     if (!node)
         return;
     node->text = text;
-    enum fy_scalar_style style =
-        e->scalar.value ? fy_token_scalar_style(e->scalar.value) : FYSS_PLAIN;
     if (style == FYSS_PLAIN)
         resolve_plain(node);
-    else if (style == FYSS_SINGLE_QUOTED || style == FYSS_DOUBLE_QUOTED)
-        node->column--; /* the mark stands behind the quote */
 }
 
 static void on_open(struct builder *b, enum node_kind kind, const struct fy_mark *mark)
@@ -238,7 +249,7 @@ static void on_event(struct builder *b, struct fy_event *e)
         if (e->scalar.anchor || e->scalar.tag)
             refuse(b, mark, "anchors and tags are not allowed");
         else
-            on_scalar(b, e, mark);
+            on_scalar(b, e);
         break;
     case FYET_MAPPING_START:
         if (e->mapping_start.anchor || e->mapping_start.tag)

@@ -67,13 +67,16 @@ static void test_scalars(void **state)
 static void test_places(void **state)
 {
     (void)state;
-    const struct node *n = parse("a: 1\nlist:\n  - x\n  - { k: 'v' }\n");
+    const struct node *n = parse("a: 1\nlist:\n  - x\n  - { k: 'v' }\n'q': 1\n\"d\": 2\n");
     const struct node *list = node_get(n, "list"), *item = node_at(list, 1),
                       *v = node_get(item, "k");
     CHECK("the value of a", node_get(n, "a")->line == 1 && node_get(n, "a")->column == 4);
     CHECK("the key", list->key_line == 2 && list->key_column == 1);
     CHECK("an item", node_at(list, 0)->line == 3 && node_at(list, 0)->column == 5);
     CHECK("a quoted value begins at its quote", v->line == 4 && v->column == 10);
+    CHECK("so does a quoted key",
+          node_get(n, "q")->key_line == 5 && node_get(n, "q")->key_column == 1);
+    CHECK("in either quotes", node_get(n, "d")->key_line == 6 && node_get(n, "d")->key_column == 1);
     CHECK("what is not there", !node_get(n, "b") && !node_at(list, 2) && !node_get(list, "k"));
 }
 
@@ -123,6 +126,7 @@ static void test_refused_places(void **state)
         {"a character that does not end", STR("a: \xc3"), 1, 4, "UTF-8"},
         {"the version of YAML", STR("%YAML 1.1\n---\na: 1\n"), 1, 1, "directives"},
         {"names for tags", STR("\n# why\r\n  # more\n%TAG ! x:\n---\na: 1\n"), 4, 1, "directives"},
+        {"a quoted key twice", STR("a: 1\n\"a\": 2\n"), 2, 1, "twice"},
         {"a directive of nobody", STR("\xef\xbb\xbf%FOO\n---\na: 1\n"), 1, 1, "directives"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
