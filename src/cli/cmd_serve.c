@@ -56,10 +56,12 @@ static void print_samples(const char *project, int api_port)
     struct stat st;
     struct buf text;
     struct err err = ERR_INIT;
-    AUTO(mem_free_auto) char *directory = stat(project, &st) == 0 && S_ISDIR(st.st_mode)
-                                              ? x_strdup(project)
-                                              : x_printf("%s/..", project);
-    AUTO(mem_free_auto) char *path = path_join(directory, "try.txt");
+    AUTO(mem_free_auto) char *root = path_real(project);
+    if (!root || stat(root, &st) != 0)
+        return;
+    if (!S_ISDIR(st.st_mode)) /* offloader.yml itself */
+        strrchr(root, '/')[1] = 0;
+    AUTO(mem_free_auto) char *path = path_join(root, "try.txt");
     buf_init(&text, 65536);
     if (io_read_file(path, &text, &err) == RC_OK) {
         printf("\nTry:\n");

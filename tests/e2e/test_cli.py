@@ -173,6 +173,12 @@ def test_a_trial_takes_the_next_free_port_and_prints_lines_that_work(example):
                                                            check=False).stdout, "the printed line")
 
 
+def test_a_trial_of_the_file_prints_its_lines_too(example, monkeypatch):
+    monkeypatch.chdir(example("public-metrics"))
+    with Trial("offloader.yml", "--api-port", 0, "--admin-port", 0) as t:
+        assert any(f"curl 'http://127.0.0.1:{t.ports()[0]}/" in line for line in t.lines), t.lines
+
+
 @pytest.mark.parametrize("flag, value", [("--bind", "127.0.0.1"), ("--api-port", "0"), ("--admin-port", "0"),
                                          ("--cache-dir", "/nowhere")])
 def test_flags_of_a_trial_are_refused_without_a_project(flag, value):
