@@ -38,7 +38,7 @@ static int run(const struct command *c)
     if (flag_given("json"))
         findings_print_json(&findings);
     else
-        findings_print(&findings);
+        findings_print(stdout, &findings);
     if (status == EXIT_FINE && !flag_given("json"))
         printf("ok\n");
     project_free(p);

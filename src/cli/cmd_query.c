@@ -40,7 +40,7 @@ static enum rc open_trial(struct trial **ret, struct err *err)
     log_configure(LOG_ERROR, LOG_FORMAT_TEXT);
     enum rc rc = trial_new(&options, &findings, ret, err);
     if (findings.n_errors)
-        findings_print(&findings);
+        findings_print(stderr, &findings);
     errlist_done(&findings);
     return rc;
 }

@@ -97,7 +97,7 @@ static bool project_is_valid(const char *path)
     struct project *p = NULL;
     struct err err = ERR_INIT;
     enum rc rc = project_load(path, &findings, &p, &err);
-    findings_print(&findings);
+    findings_print(stderr, &findings);
     if (rc != RC_OK)
         fprintf(stderr, "offloader serve: %s\n", err.message);
     project_free(p);

@@ -53,7 +53,7 @@ static int run(const struct command *c)
     if (flag_given("json")) {
         findings_print_json(&findings);
     } else {
-        findings_print(&findings);
+        findings_print(stdout, &findings);
         if (is_valid)
             printf("ok: %zu dataset(s), %zu endpoint(s), %zu key(s)\n", p->n_datasets,
                    p->n_endpoints, p->n_keys);

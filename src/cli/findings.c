@@ -2,45 +2,50 @@
 /* Findings on the terminal and as JSON. */
 #include "cli/findings.h"
 
-#include <stdio.h>
-
 #include "markup/markup.h"
 
 /* Text of a file on a terminal: control characters are shown, not obeyed. */
-static void print_text(const char *text)
+static void put_text(struct buf *b, const char *text)
 {
     for (; *text; text++) {
         if ((unsigned char)*text < 0x20 || *text == 0x7f)
-            printf("\\x%02x", (unsigned char)*text);
+            buf_printf(b, "\\x%02x", (unsigned char)*text);
         else
-            putchar(*text);
+            buf_putc(b, *text);
     }
 }
 
-void findings_print(const struct errlist *findings)
+static void put_line(struct buf *b, const struct finding *f)
 {
-    for (size_t i = 0; i < findings->n_items; i++) {
-        const struct finding *f = &findings->items[i];
-        print_text(f->file);
-        putchar(':');
-        if (f->line)
-            printf("%d:%d:", f->line, f->column);
-        putchar(' ');
-        if (*f->path) {
-            print_text(f->path);
-            printf(": ");
-        }
-        printf("%s: %s", f->code, f->severity == FINDING_WARNING ? "warning: " : "");
-        print_text(f->message);
-        if (f->hint) {
-            printf(" (");
-            print_text(f->hint);
-            putchar(')');
-        }
-        putchar('\n');
+    put_text(b, f->file);
+    buf_putc(b, ':');
+    if (f->line)
+        buf_printf(b, "%d:%d:", f->line, f->column);
+    buf_putc(b, ' ');
+    if (*f->path) {
+        put_text(b, f->path);
+        buf_put_literal(b, ": ");
     }
+    buf_printf(b, "%s: %s", f->code, f->severity == FINDING_WARNING ? "warning: " : "");
+    put_text(b, f->message);
+    if (f->hint) {
+        buf_put_literal(b, " (");
+        put_text(b, f->hint);
+        buf_putc(b, ')');
+    }
+    buf_putc(b, '\n');
+}
+
+void findings_print(FILE *to, const struct errlist *findings)
+{
+    struct buf b;
+    buf_init(&b, SIZE_MAX);
+    for (size_t i = 0; i < findings->n_items; i++)
+        put_line(&b, &findings->items[i]);
     if (findings->truncated)
-        printf("only the first %d findings are shown\n", LIMIT_FINDINGS);
+        buf_printf(&b, "only the first %d findings are shown\n", LIMIT_FINDINGS);
+    (void)fwrite(b.p, 1, b.n, to); /* what does not arrive on stdout shows at exit */
+    buf_done(&b);
 }
 
 static void put_finding(struct json_writer *w, const struct finding *f)

@@ -3,12 +3,15 @@
 #ifndef OFFLOADER_CLI_FINDINGS_H
 #define OFFLOADER_CLI_FINDINGS_H
 
+#include <stdio.h>
+
 #include "base/buf.h"
 #include "base/errlist.h"
 
-/* `<file>:<line>:<col>: <path>: <code>: <message> (<hint>)` a line, on stdout. */
-void findings_print(const struct errlist *findings);
-/* {"valid":…,"errors":N,"warnings":N,"findings":[…]} */
+/* `<file>:<line>:<col>: <path>: <code>: <message> (<hint>)` a line: stdout for a command whose
+ * result they are, stderr for others. */
+void findings_print(FILE *to, const struct errlist *findings);
+/* On stdout: {"valid":…,"errors":N,"warnings":N,"findings":[…]} */
 void findings_print_json(const struct errlist *findings);
 
 #endif

@@ -191,5 +191,11 @@ def test_a_trial_checks_first(example):
     project = example("public-metrics")
     (project / "endpoints/champion.yml").write_text("name: A\n")
     done = run("serve", project, "--api-port", free_port(), "--admin-port", 0)
-    assert done.returncode == 1 and "unsafe_identifier" in done.stdout + done.stderr
-    assert run("serve", project, "--api-port", "many").returncode != 0
+    assert done.returncode == 1 and "unsafe_identifier" in done.stderr and done.stdout == ""
+
+
+def test_a_port_of_a_trial_that_is_none(example):
+    project = example("public-metrics")
+    for flag in ("--api-port", "--admin-port"):
+        done = run("serve", project, flag, "many")
+        assert done.returncode == 2 and f"{flag} must be a port" in done.stderr and done.stdout == ""

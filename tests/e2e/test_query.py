@@ -67,3 +67,7 @@ def test_wrong_requests_say_what_to_do(project):
     p.publish("r1", [("a", "many")])
     refused = run("query", "--config", p.path, "--endpoint", "kv")
     assert refused.returncode == 1 and "cast_failed" in refused.stderr
+    (p.path / "endpoints/kv.yml").write_text("name: [")
+    for command in ("query", "explain"):
+        refused = run(command, "--config", p.path, "--endpoint", "kv")
+        assert refused.returncode == 1 and "yaml_error" in refused.stderr and refused.stdout == ""
