@@ -173,6 +173,10 @@ static void put_facts(struct buf *b, const struct snapshot_facts *f)
     jw_uint(&w, f->n_rows);
     jw_key(&w, "bytes");
     jw_uint(&w, f->n_bytes);
+    if (f->has_store_crc) {
+        jw_key(&w, "store_crc32c");
+        jw_uint(&w, f->store_crc32c);
+    }
     jw_key(&w, "in_place");
     jw_bool(&w, f->is_in_place);
     jw_key(&w, "quality_warning");
@@ -255,7 +259,7 @@ static struct engine_source *take_source(const struct node *root)
 
 static bool take_facts(const struct node *root, struct snapshot_facts *f)
 {
-    int64_t rows = 0, bytes = 0;
+    int64_t rows = 0, bytes = 0, crc = 0;
     const struct node *warning = node_get(root, "quality_warning");
     const struct node *in_place = node_get(root, "in_place");
     bool fine = take_text(root, "snapshot_id", &f->snapshot_id) &&
@@ -268,6 +272,8 @@ static bool take_facts(const struct node *root, struct snapshot_facts *f)
                 take_hex(root, "build", f->build_fingerprint);
     f->n_rows = (uint64_t)rows;
     f->n_bytes = (uint64_t)bytes;
+    f->has_store_crc = take_integer(root, "store_crc32c", &crc);
+    f->store_crc32c = (uint32_t)crc;
     f->quality_warning = warning && warning->boolean;
     f->is_in_place = in_place && in_place->boolean;
     f->source = take_source(root);
@@ -371,14 +377,29 @@ enum rc cache_write_index(const struct state *s, const struct snapshot *active,
 
 /* ---- opening ---- */
 
-struct snapshot *cache_make_snapshot(const struct state *s, struct snapshot_facts *f,
-                                     const char *directory, struct err *err)
+/* A store can be whole and yet be another's: what reads it believes the contract. */
+static enum rc check_store(const struct store *s, const struct dataset *d,
+                           const struct snapshot_facts *f, const char *directory, struct err *err)
+{
+    const char *why = NULL;
+    if (store_rows(s) != f->n_rows)
+        why = "has another number of rows than its facts say";
+    else if (f->has_store_crc && store_crc32c(s) != f->store_crc32c)
+        why = "is not the file that its facts are of";
+    else if (!schema_equal(store_schema(s), &d->schema) ||
+             store_tenant_column(s) != d->tenant_column)
+        why = "is of another contract than the dataset";
+    return why ? err_set(err, RC_CORRUPT, "%s: %s", directory, why) : RC_OK;
+}
+
+struct snapshot *cache_make_snapshot(const struct state *s, const struct dataset *d,
+                                     struct snapshot_facts *f, const char *directory,
+                                     struct err *err)
 {
     struct snapshot *snapshot = snapshot_new();
     enum rc rc = f->is_in_place ? RC_OK : store_open(directory, &snapshot->store, err);
-    if (rc == RC_OK && !f->is_in_place && store_rows(snapshot->store) != f->n_rows)
-        rc = err_set(err, RC_CORRUPT, "%s: has another number of rows than its facts say",
-                     directory);
+    if (rc == RC_OK && !f->is_in_place)
+        rc = check_store(snapshot->store, d, f, directory, err);
     if (rc != RC_OK) {
         snapshot_unref(snapshot);
         return NULL;
@@ -443,7 +464,7 @@ static struct snapshot *open_slug(const struct state *s, const char *parent, con
     bool fits = readable && (facts.source || !s->refresh->options.for_duckdb) &&
                 memcmp(facts.contract_fingerprint, state_dataset(s)->contract_fingerprint, 32) == 0;
     if (fits)
-        snapshot = cache_make_snapshot(s, &facts, directory, &err);
+        snapshot = cache_make_snapshot(s, state_dataset(s), &facts, directory, &err);
     facts_done(&facts);
     arena_done(&arena);
     if (!snapshot && stat(directory, &st) == 0 && !(readable && !fits)) {

@@ -135,6 +135,7 @@ static void fill_facts(const struct build *b, const struct order *o, const struc
         .created_at_us = m->created_at_us,
         .n_rows = report->n_rows,
         .n_bytes = report->store_bytes,
+        .store_crc32c = report->file_crc32c,
         .quality_warning = m->quality == QUALITY_WARNING,
         .source = make_source(b->state, o, m),
     };
@@ -256,6 +257,7 @@ static enum rc build_aside(struct build *b, const struct order *o, struct manife
     if (rc == RC_OK) {
         fill_facts(b, o, m, &report, &facts);
         facts.is_in_place = in_place;
+        facts.has_store_crc = !in_place;
     }
     if (rc == RC_OK && !o->errand.override_checks && !was_admitted(o, &facts))
         rc = gates_check(o->dataset, m, &report, o->errand.is_cutover ? NULL : o->active, wall_us(),
@@ -263,8 +265,10 @@ static enum rc build_aside(struct build *b, const struct order *o, struct manife
     if (rc == RC_OK)
         rc = cache_finish_build(b->state, b->target, &facts, b->number, &directory, err);
     if (rc == RC_OK) {
-        ret->snapshot = cache_make_snapshot(b->state, &facts, directory, err);
+        ret->snapshot = cache_make_snapshot(b->state, o->dataset, &facts, directory, err);
         rc = ret->snapshot ? RC_OK : err->rc;
+        if (rc == RC_CORRUPT) /* no index will name it */
+            cache_quarantine(b->state->refresh, directory);
     }
     facts_done(&facts);
     ingest_report_done(&report);

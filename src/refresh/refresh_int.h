@@ -101,6 +101,8 @@ struct snapshot_facts { /* snapshot.json */
     char *snapshot_id, *model_tag;
     int64_t watermark_us, created_at_us;
     uint64_t n_rows, n_bytes;
+    uint32_t store_crc32c;
+    bool has_store_crc; /* those of earlier releases do not */
     uint8_t fingerprint[32], contract_fingerprint[32], build_fingerprint[32];
     bool quality_warning;
     bool is_in_place;             /* nothing is stored: the files are read where they are */
@@ -133,9 +135,11 @@ void cache_forget(const struct state *s);
 /* Removes the directories of datasets that @p does not have. */
 void cache_remove_strangers(const struct refresh *r, const struct project *p);
 void cache_quarantine(const struct refresh *r, const char *path);
-/* Takes facts->source over. */
-struct snapshot *cache_make_snapshot(const struct state *s, struct snapshot_facts *facts,
-                                     const char *directory, struct err *err);
+/* Takes facts->source over. NULL with RC_CORRUPT: what is in @directory does not verify, or is not
+ * what @facts and the contract of @d say. */
+struct snapshot *cache_make_snapshot(const struct state *s, const struct dataset *d,
+                                     struct snapshot_facts *facts, const char *directory,
+                                     struct err *err);
 
 /* ---- resolve.c ---- */
 struct resolve_job { /* borrowed for the call */

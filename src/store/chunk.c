@@ -2,6 +2,7 @@
 /* Access to values. A block is verified when it is first touched: one byte of memory remembers it.
  */
 #include "base/hash.h"
+#include "base/timeutil.h"
 #include "markup/markup.h"
 #include "store/store_int.h"
 
@@ -52,7 +53,24 @@ static bool texts_lie_within(const struct chunk_entry *e, struct chunk_view *v)
     return true;
 }
 
-/* What a chunk holds may lead anywhere: offsets into its bytes, codes into the dictionary. */
+void key_limits(const struct store_column *c, int64_t *ret_low, int64_t *ret_high)
+{
+    *ret_low = INT64_MIN;
+    *ret_high = INT64_MAX;
+    if (c->dictionary_offsets) {
+        *ret_low = 0;
+        *ret_high = (int64_t)c->entry->n_dictionary - 1;
+    } else if (c->type == TYPE_DATE) {
+        *ret_low = DATE_MIN_DAYS;
+        *ret_high = DATE_MAX_DAYS;
+    } else if (c->type == TYPE_TIMESTAMP) {
+        *ret_low = TIMESTAMP_MIN_US;
+        *ret_high = TIMESTAMP_MAX_US;
+    }
+}
+
+/* What a chunk holds may lead anywhere: offsets into its bytes, codes into the dictionary, keys to
+ * dates past the calendar. */
 static bool contents_are_sane(const struct store *s, int column, const struct chunk_entry *e,
                               size_t n_rows, const uint8_t *p)
 {
@@ -61,14 +79,16 @@ static bool contents_are_sane(const struct store *s, int column, const struct ch
     codes_view(e, p, n_rows, &v);
     if (c->is_plain_text)
         return texts_lie_within(e, &v);
-    if (!c->dictionary_offsets)
+    int64_t low, high;
+    key_limits(c, &low, &high);
+    if (low == INT64_MIN)
         return true;
     UNINITIALIZED int64_t keys[BATCH_ROWS];
     for (size_t from = 0; from < n_rows; from += BATCH_ROWS) {
         size_t n = n_rows - from < BATCH_ROWS ? n_rows - from : BATCH_ROWS;
         chunk_keys(&v, from, n, keys);
         for (size_t i = 0; i < n; i++)
-            if ((uint64_t)keys[i] >= c->entry->n_dictionary && !chunk_is_null(&v, from + i))
+            if ((keys[i] < low || keys[i] > high) && !chunk_is_null(&v, from + i))
                 return false;
     }
     return true;

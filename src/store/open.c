@@ -46,7 +46,7 @@ static enum rc check_header(const struct store *s, struct err *err)
     for (uint32_t i = 0; i < h->n_sort_columns; i++)
         if (h->sort_columns[i] < 0 || h->sort_columns[i] >= (int32_t)h->n_columns)
             return corrupt(err, s->path, "its header names a column that is not there");
-    if (h->tenant_column >= (int32_t)h->n_columns)
+    if (h->tenant_column < -1 || h->tenant_column >= (int32_t)h->n_columns)
         return corrupt(err, s->path, "its header names a column that is not there");
     return RC_OK;
 }
@@ -144,6 +144,18 @@ static bool posting_fits(const struct store *s, struct store_column *c)
     return true;
 }
 
+/* What an entry says of a column's values as a whole. */
+static bool values_fit(const struct store *s, const struct store_column *c)
+{
+    const struct column_entry *e = c->entry;
+    bool is_ordinal = c == &s->columns[s->n_columns];
+    int64_t low, high;
+    if (e->n_nulls > s->n_rows || (is_ordinal && (c->type != TYPE_BIGINT || e->n_nulls)))
+        return false;
+    key_limits(c, &low, &high);
+    return e->min > e->max || (e->min >= low && e->max <= high); /* plain text has no keys */
+}
+
 static enum rc open_column(struct store *s, size_t i, struct err *err)
 {
     struct store_column *c = &s->columns[i];
@@ -152,14 +164,14 @@ static enum rc open_column(struct store *s, size_t i, struct err *err)
         (const struct chunk_entry *)(const void *)(entries + s->n_columns + 1);
     c->entry = &entries[i];
     c->chunks = chunks + i * s->n_blocks;
-    if (c->entry->type >= N_COLUMN_TYPES || c->entry->n_nulls > s->n_rows)
+    if (c->entry->type >= N_COLUMN_TYPES)
         return corrupt(err, s->path, "a column's entry contradicts itself");
     c->type = (enum column_type)c->entry->type;
     c->is_plain_text = (c->entry->flags & COLUMN_TEXT_PLAIN) != 0;
     c->needs_no_escape = (c->entry->flags & COLUMN_NEEDS_NO_ESCAPE) != 0;
     bool has_dictionary = (c->entry->flags & COLUMN_HAS_DICTIONARY) != 0;
     if (type_is_text(c->type) != (c->is_plain_text || has_dictionary) ||
-        (has_dictionary && !dictionary_fits(s, c)) ||
+        (has_dictionary && !dictionary_fits(s, c)) || !values_fit(s, c) ||
         ((c->entry->flags & COLUMN_HAS_POSTING) && !posting_fits(s, c)))
         return corrupt(err, s->path, "a column's entry contradicts itself");
     for (size_t block = 0; block < s->n_blocks; block++)
@@ -264,6 +276,16 @@ const struct schema *store_schema(const struct store *s)
 uint64_t store_tenants(const struct store *s)
 {
     return s->header->n_tenants;
+}
+
+int store_tenant_column(const struct store *s)
+{
+    return s->header->tenant_column;
+}
+
+uint32_t store_crc32c(const struct store *s)
+{
+    return s->header->crc;
 }
 
 bool store_is_broken(const struct store *s)

@@ -75,6 +75,9 @@ uint64_t store_rows(const struct store *s);
 uint64_t store_bytes(const struct store *s);
 const struct schema *store_schema(const struct store *s);
 uint64_t store_tenants(const struct store *s);
+int store_tenant_column(const struct store *s); /* -1: none */
+/* Of its header, which holds the checksums of all the rest: store_figures.file_crc32c. */
+uint32_t store_crc32c(const struct store *s);
 /* Calls back with the canonical text of each tenant, in order. Errors: RC_CORRUPT, RC_NO_MEMORY, or
  * what the callback returned. */
 MUST_CHECK enum rc store_each_tenant(struct store *s,

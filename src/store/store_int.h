@@ -117,6 +117,9 @@ int64_t dictionary_lower(struct store_scratch *x, int column, struct str s, bool
 void value_at(struct store_scratch *x, int column, uint64_t row, struct value *ret);
 void value_from_key(struct store_scratch *x, int column, int64_t key, struct value *ret);
 bool chunk_verify(struct store *s, int column, size_t block, const uint8_t *p);
+/* The keys that values of @c can have, where others would lead astray: past a dictionary, to a date
+ * that has no text. */
+void key_limits(const struct store_column *c, int64_t *ret_low, int64_t *ret_high);
 
 /* ---- prefix.c: filters to ranges, sort prefix to rows ---- */
 void prefix_resolve(struct store_scratch *x);

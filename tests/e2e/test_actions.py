@@ -8,6 +8,7 @@ import signal
 import threading
 
 import pytest
+from checked import write_checked
 from conftest import ADMIN_TOKEN, wait_for
 from observe import events, metric, served, stop_child
 
@@ -205,17 +206,6 @@ def test_answers_expire(serve, project, tmp_path):
     write_checked(record, json.dumps(document))
     s = serve(p.path, cache, OFFLOADER_IDEMPOTENCY_TTL_HOURS="1")
     assert "idempotent-replay" not in s.post("/hold", headers=keyed("k")).headers
-
-
-def write_checked(path, text):
-    """As base/io_checked.c: text and its CRC-32C."""
-    crc = 0xFFFFFFFF
-    for byte in text.encode():
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-    with open(path, "w") as f:
-        f.write(f"{text}\n{crc ^ 0xFFFFFFFF:08x}\n")
 
 
 def test_a_rotten_record_is_dropped(serve, project, tmp_path):

@@ -6,9 +6,10 @@ import signal
 import struct
 
 import pytest
+from checked import forget_checksum
 from conftest import ROOT, wait_for
 from observe import metric, served, stop_child
-from world import World
+from world import World, running
 
 PROJECT = os.path.join(ROOT, "examples", "customer-analytics")
 PATH = "/v1/endpoints/usage_daily?account_id=acct_acme_03&limit=3"
@@ -126,3 +127,41 @@ def test_a_rebuild_of_the_same_rows_is_not_checked_again(serve, project):
     wait_for(lambda: metric(server, REJECTED) > rejected, "the rebuild to be refused")
     assert server.dataset("kv")["refresh_error"]["code"] == "check_failed"
     assert server.get("/v1/endpoints/kv").status == 503
+
+
+WIDE = (("id", "BIGINT"), ("name", "VARCHAR"), ("n", "BIGINT"))
+SWAPS = {  # contract of a, of b; do their facts have the checksum that releases write now?
+    "of the same contract": (WIDE, WIDE, True),
+    "with fewer columns, and more": (WIDE[:1], WIDE, False),
+    "with numbers for texts": ((("id", "BIGINT"),), (("id", "VARCHAR"),), False),
+    "with another tenant column": (WIDE, WIDE, False),
+}
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+def test_a_whole_store_of_another_dataset_is_not_served(tmp_path, swap):
+    """As many rows, and every checksum in it is right: only facts and contract tell. It never reaches a reader."""
+    schemas = dict(zip("ab", SWAPS[swap]))
+    keyed = swap == "with another tenant column"
+    key = "a-token-of-tests-0123456789" if keyed else None
+    w = World(tmp_path / "project", auth="required" if keyed else "none")
+    for d, schema in schemas.items():
+        tenant = {"a": "name", "b": "id"}[d] if keyed else None
+        w.dataset(d, schema, **({"tenant_column": tenant} if keyed else {}))
+        cell = 7 if keyed or d == "a" else 8  # of the same contract the files must differ
+        w.publish(d, d, [[cell if t == "BIGINT" else str(cell) for _, t in schema]] * 3)
+        w.endpoint(d, d, tenant=tenant)
+    if keyed:
+        w.keys([{"id": "k", "token": key, "tenant": "7", "endpoints": ["a", "b"]}])
+    with running(w.path, tmp_path / "cache") as s:
+        want = {d: s.get(f"/v1/endpoints/{d}", key).rows for d in "ab"}
+        assert [len(rows) for rows in want.values()] == [3, 3]
+    a, b = (glob.glob(f"{tmp_path}/cache/snapshots/{d}/*/")[0] for d in "ab")
+    for source, target in ((f"{a}data.store", f"{a}kept"), (f"{b}data.store", f"{a}data.store"), (f"{a}kept", f"{b}data.store")):
+        os.rename(source, target)
+    for directory in (a, b):
+        if not SWAPS[swap][2]:
+            forget_checksum(f"{directory}snapshot.json")
+    with running(w.path, tmp_path / "cache") as s:
+        assert {d: s.get(f"/v1/endpoints/{d}", key).rows for d in "ab"} == want
+        assert s.log().count("does not verify and is rebuilt") == len(os.listdir(tmp_path / "cache/quarantine")) == 2

@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "base/timeutil.h"
 #include "rows.h"
 #include "store/format.h"
 
@@ -232,6 +233,101 @@ static void test_foreign_versions_are_refused(void **state)
     }
 }
 
+/* Puts @copy (of the whole file) in the file's place, as one whose directory and header verify. */
+static void put_sealed(char *copy, uint32_t version)
+{
+    struct store_header h;
+    memcpy(&h, copy, sizeof h);
+    h.version = version;
+    h.directory_crc = crc32c(0, copy + h.directory_at, (size_t)h.directory_bytes);
+    h.crc = crc32c(0, &h, offsetof(struct store_header, crc));
+    memcpy(copy, &h, sizeof h);
+    put_file(copy, file.n);
+}
+
+static char *copy_of_file(void)
+{
+    char *copy = x_alloc(file.n);
+    memcpy(copy, file.bytes, file.n);
+    return copy;
+}
+
+static char *entry_of_column(char *copy, int column)
+{
+    struct store_header h;
+    memcpy(&h, copy, sizeof h);
+    return copy + h.directory_at + (size_t)column * sizeof(struct column_entry);
+}
+
+static char *entry_of_block(char *copy, int column)
+{
+    return entry_of_column(copy, N_TEST_COLUMNS + 1) + (size_t)column * sizeof(struct chunk_entry);
+}
+
+/* Entries of columns that verify and lie. */
+static void test_columns_that_lie_are_refused(void **state)
+{
+#define FIELD(name) offsetof(struct column_entry, name), sizeof(((struct column_entry *)0)->name)
+    static const struct {
+        int column; /* of test_schema; N_TEST_COLUMNS: the ordinal */
+        struct {
+            size_t at, n_bytes;
+            int64_t value;
+        } set[1];
+        const char *why;
+    } rows[] = {
+        {COLUMN_DAY, {{FIELD(min), DATE_MIN_DAYS - 1}}, "a day before the first year"},
+        {COLUMN_DAY, {{FIELD(max), DATE_MAX_DAYS + 1}}, "a day after the last year"},
+        {COLUMN_AT, {{FIELD(min), TIMESTAMP_MIN_US - 1}}, "a time before the first year"},
+        {COLUMN_AT, {{FIELD(max), INT64_MAX}}, "a time after the last year"},
+        {COLUMN_TENANT, {{FIELD(max), 2}}, "a text past the dictionary"},
+        {COLUMN_TENANT, {{FIELD(min), -1}}, "a text before it"},
+        {COLUMN_TENANT, {{FIELD(n_nulls), N_ROWS + 1}}, "more NULLs than rows"},
+        {N_TEST_COLUMNS, {{FIELD(type), TYPE_TIMESTAMP}}, "an ordinal that is no number"},
+        {N_TEST_COLUMNS, {{FIELD(n_nulls), 1}}, "a row without an ordinal"},
+    };
+#undef FIELD
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct store *s = NULL;
+        struct err err = ERR_INIT;
+        char *copy = copy_of_file();
+        char *entry = entry_of_column(copy, rows[i].column);
+        for (size_t j = 0; j < ARRAY_LEN(rows[i].set) && rows[i].set[j].n_bytes; j++)
+            memcpy(entry + rows[i].set[j].at, &rows[i].set[j].value, rows[i].set[j].n_bytes);
+        put_sealed(copy, STORE_VERSION);
+        CHECK_INT(rows[i].why, store_open(file.directory, &s, &err), RC_CORRUPT);
+        mem_free(copy);
+    }
+}
+
+/* Blocks whose checksums are right and whose keys no writer wrote are found at first touch. */
+static void test_keys_that_lead_astray_are_found(void **state)
+{
+    static const struct {
+        int column;
+        int64_t base;
+        const char *why;
+    } rows[] = {
+        {COLUMN_DAY, DATE_MAX_DAYS, "days past the calendar"},
+        {COLUMN_DAY, INT64_MIN, "days before all calendars"},
+        {COLUMN_AT, TIMESTAMP_MAX_US, "times past the calendar"},
+        {COLUMN_AT, INT64_MAX, "times that wrap around"},
+        {COLUMN_TENANT, 1, "texts past the dictionary"},
+    };
+    struct store_scratch *x = store_scratch_new();
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        char *copy = copy_of_file();
+        memcpy(entry_of_block(copy, rows[i].column) + offsetof(struct chunk_entry, base),
+               &rows[i].base, sizeof rows[i].base);
+        put_sealed(copy, STORE_VERSION);
+        CHECK_INT(rows[i].why, find_damage(x), RC_CORRUPT);
+        mem_free(copy);
+    }
+    store_scratch_free(x);
+}
+
 /* Entries of blocks that verify and lie: what a reader would do with them must not begin. */
 static void test_entries_that_lie_are_refused(void **state)
 {
@@ -270,19 +366,11 @@ static void test_entries_that_lie_are_refused(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct store *s = NULL;
         struct err err = ERR_INIT;
-        struct store_header h;
-        char *copy = x_alloc(file.n);
-        memcpy(copy, file.bytes, file.n);
-        memcpy(&h, copy, sizeof h);
-        char *chunk = copy + h.directory_at + (N_TEST_COLUMNS + 1) * sizeof(struct column_entry) +
-                      (size_t)rows[i].column * sizeof(struct chunk_entry);
+        char *copy = copy_of_file();
+        char *chunk = entry_of_block(copy, rows[i].column);
         for (size_t j = 0; j < ARRAY_LEN(rows[i].set) && rows[i].set[j].at; j++)
             chunk[rows[i].set[j].at] = (char)rows[i].set[j].value;
-        h.version = rows[i].version;
-        h.directory_crc = crc32c(0, copy + h.directory_at, (size_t)h.directory_bytes);
-        h.crc = crc32c(0, &h, offsetof(struct store_header, crc));
-        memcpy(copy, &h, sizeof h);
-        put_file(copy, file.n);
+        put_sealed(copy, rows[i].version);
         CHECK_INT(rows[i].why, store_open(file.directory, &s, &err), RC_CORRUPT);
         mem_free(copy);
     }
@@ -314,6 +402,8 @@ int main(void)
         cmocka_unit_test(test_scrub_alone_finds_every_byte_it_reads),
         cmocka_unit_test(test_every_length_is_found),
         cmocka_unit_test(test_foreign_versions_are_refused),
+        cmocka_unit_test(test_columns_that_lie_are_refused),
+        cmocka_unit_test(test_keys_that_lead_astray_are_found),
         cmocka_unit_test(test_entries_that_lie_are_refused),
         cmocka_unit_test(test_truncated_under_the_map),
     };

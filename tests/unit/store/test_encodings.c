@@ -178,7 +178,7 @@ static const struct habit habits[] = {
     {TYPE_DOUBLE, is_null, 0, 0, FORM_KEYS, 0, "no double at all"},
     {TYPE_INTEGER, one_bit, 0, 1, FORM_KEYS, 0, "a bit, across zero"},
     {TYPE_BIGINT, seventeen_bits, 0, 17, FORM_KEYS, 0, "17 bits"},
-    {TYPE_DATE, negative_frame, 0, 10, FORM_KEYS, 0, "a negative base"},
+    {TYPE_INTEGER, negative_frame, 0, 10, FORM_KEYS, 0, "a negative base"},
     {TYPE_INTEGER, a_byte, 1, 0, FORM_KEYS, 0, "8 bits are a byte"},
     {TYPE_INTEGER, two_bytes, 2, 0, FORM_KEYS, 0, "16 bits, a NULL"},
     {TYPE_BIGINT, four_bytes, 4, 0, FORM_KEYS, 0, "32 bits"},
