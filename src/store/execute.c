@@ -53,6 +53,25 @@ void emit_row(struct store_scratch *x, struct query_result *ret, const struct va
     ret->n_rows++;
 }
 
+/* Who reads the position after the query is not guarded: its texts leave the map. */
+static void keep_position(struct store_scratch *x, struct query_result *ret)
+{
+    size_t n_bytes = 0;
+    for (int i = 0; i < ret->n_last; i++)
+        n_bytes += ret->last[i].kind == VALUE_TEXT ? ret->last[i].text.n : 0;
+    if (n_bytes == 0)
+        return;
+    char *to = scratch_array(x, &x->position, n_bytes, 1);
+    for (int i = 0; i < ret->n_last; i++) {
+        struct str *text = &ret->last[i].text;
+        if (ret->last[i].kind != VALUE_TEXT)
+            continue;
+        memcpy(to, text->p, text->n);
+        text->p = to;
+        to += text->n;
+    }
+}
+
 uint64_t store_estimate(struct store *s, const struct query *q, struct store_scratch *x)
 {
     volatile uint64_t n = 0;
@@ -86,6 +105,7 @@ enum rc store_execute(struct store *s, const struct query *q, const struct query
         begin(x, s, q);
         prefix_resolve(x);
         rc = q->grouped ? run_grouped(x, ret) : run_plain(x, ret);
+        keep_position(x, ret);
     } else {
         if (q->grouped)
             group_release(x);

@@ -96,7 +96,7 @@ void store_scratch_free(struct store_scratch *x)
                                     &x->entries,      &x->groups,
                                     &x->table,        &x->dense,
                                     &x->states,       &x->order,
-                                    &x->values};
+                                    &x->values,       &x->position};
     for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
         mem_free(arrays[i]->p);
     mem_free(x);

@@ -136,7 +136,8 @@ static bool posting_fits(const struct store *s, struct store_column *c)
     const struct column_entry *e = c->entry;
     uint64_t range = (uint64_t)e->max - (uint64_t)e->min + 1;
     uint64_t n_rows = s->n_rows - e->n_nulls;
-    if (e->min > e->max || range > UINT32_MAX || !lies_within(s, e->posting_at, e->posting_bytes) ||
+    if (e->min > e->max || range - 1 >= UINT32_MAX || /* 0: all keys there are */
+        !lies_within(s, e->posting_at, e->posting_bytes) ||
         e->posting_bytes != (range + 1 + n_rows) * sizeof(uint32_t))
         return false;
     c->posting_starts = (const uint32_t *)(const void *)(s->map + e->posting_at);

@@ -91,7 +91,7 @@ struct store_scratch {
     uint64_t rows_since_poll;
 
     struct array views_memory, view_blocks_memory, entries, groups, table, dense, states, order,
-        values;
+        values, position;
     struct value row_values[QUERY_LIMIT_OUTPUTS];
 };
 

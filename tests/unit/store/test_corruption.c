@@ -273,7 +273,7 @@ static void test_columns_that_lie_are_refused(void **state)
         struct {
             size_t at, n_bytes;
             int64_t value;
-        } set[1];
+        } set[5];
         const char *why;
     } rows[] = {
         {COLUMN_DAY, {{FIELD(min), DATE_MIN_DAYS - 1}}, "a day before the first year"},
@@ -285,6 +285,13 @@ static void test_columns_that_lie_are_refused(void **state)
         {COLUMN_TENANT, {{FIELD(n_nulls), N_ROWS + 1}}, "more NULLs than rows"},
         {N_TEST_COLUMNS, {{FIELD(type), TYPE_TIMESTAMP}}, "an ordinal that is no number"},
         {N_TEST_COLUMNS, {{FIELD(n_nulls), 1}}, "a row without an ordinal"},
+        {COLUMN_BIG,
+         {{FIELD(flags), COLUMN_HAS_POSTING},
+          {FIELD(min), INT64_MIN},
+          {FIELD(max), INT64_MAX},
+          {FIELD(posting_at), sizeof(struct store_header)},
+          {FIELD(posting_bytes), (N_ROWS + 1) * sizeof(uint32_t)}},
+         "rows of all keys there are: 2^64 is 0"},
     };
 #undef FIELD
     (void)state;
@@ -394,6 +401,46 @@ static void test_truncated_under_the_map(void **state)
     store_scratch_free(x);
 }
 
+/* The position after a page is read when the query is over: a file that shrank meanwhile takes
+ * nothing of it away, and no process. */
+static void test_the_position_outlives_the_map(void **state)
+{
+    static const struct query_output outputs[] = {{COLUMN_WORD, AGG_NONE}};
+    static const bool wanted[] = {true};
+    static const int groups[] = {0};
+    static const struct query_order by_word = {.output = 0};
+    struct query plain = {.schema = &test_schema,
+                          .outputs = outputs,
+                          .n_outputs = 1,
+                          .wanted = wanted,
+                          .order = &by_word,
+                          .n_order = 1,
+                          .limit = 1};
+    struct query grouped = plain;
+    grouped.groups = groups;
+    grouped.n_groups = 1;
+    grouped.grouped = true;
+    const struct query *const queries[] = {&plain, &grouped};
+    struct store_scratch *x = store_scratch_new();
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(queries); i++) {
+        static struct query_result result;
+        struct store *s = NULL;
+        struct err err = ERR_INIT;
+        uint64_t n = 0;
+        put_file(file.bytes, file.n);
+        CHECK_OK("a store", store_open(file.directory, &s, &err), &err);
+        CHECK_OK("a page",
+                 store_execute(s, queries[i], NULL, (struct row_sink){take_row, &n}, x, &result,
+                               NULL, &err),
+                 &err);
+        assert_int_equal(truncate(file.path, 0), 0);
+        CHECK("the first word is the position", str_is(result.last[0].text, "say \"hi\" 0"));
+        store_free(s);
+    }
+    store_scratch_free(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -406,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_keys_that_lead_astray_are_found),
         cmocka_unit_test(test_entries_that_lie_are_refused),
         cmocka_unit_test(test_truncated_under_the_map),
+        cmocka_unit_test(test_the_position_outlives_the_map),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
