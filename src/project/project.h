@@ -195,9 +195,11 @@ static inline bool key_may_call(const struct key *k, const struct endpoint *e)
 {
     return (k->endpoint_bits[e->ordinal / 64] >> (e->ordinal % 64)) & 1;
 }
-/* Root directory of @path and the list of every file that makes the project, for change detection:
- * SHA-256 over (relative path, mtime, size) of a walk. */
+/* SHA-256 over where the project at @path really is and (path, mtime, size, inode) of every file
+ * that makes it, its keys file wherever that is, for change detection. */
 MUST_CHECK enum rc project_walk_fingerprint(const char *path, uint8_t ret[32], struct err *err);
+/* The string that @offloader_yml has at @key, owned; NULL: none, or it is not YAML. */
+char *project_named(struct str offloader_yml, const char *key);
 
 /* Shared by the planner and the validator: text of a value, as sent, into a column's comparison
  * type. False: does not satisfy the param (type, enum, bounds). @scratch holds repaired text. */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Has a project directory changed? A walk of paths, times and sizes answers without reading files.
+/*
+ * Has a project directory changed? A walk of paths, times and sizes answers. Only offloader.yml is
+ * read, for what it names that the walk passes over.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -8,10 +10,12 @@
 #include "base/hash.h"
 #include "base/io.h"
 #include "base/mem.h"
+#include "markup/markup.h"
 #include "project/project.h"
 
 #define LIMIT_WALK_DEPTH 16
 #define LIMIT_WALK_FILES 100000
+#define LIMIT_TREE_BYTES (UINT64_C(64) << 20)
 
 struct walk {
     struct sha256_stream *hash;
@@ -59,19 +63,78 @@ static enum rc walk_directory(struct walk *w, const char *path, const char *rela
     return rc;
 }
 
+/* ---- what offloader.yml names ---- */
+
+char *project_named(struct str offloader_yml, const char *key)
+{
+    struct arena arena;
+    struct errlist findings = ERRLIST_INIT;
+    arena_init(&arena, LIMIT_TREE_BYTES);
+    const struct node *root = yaml_parse(offloader_yml, "offloader.yml", &arena, &findings);
+    const struct node *n = node_get(root, key);
+    char *named = n && n->kind == NODE_STRING ? x_strndup(n->text.p, n->text.n) : NULL;
+    errlist_done(&findings);
+    arena_done(&arena);
+    return named;
+}
+
+/* The keys file may be anywhere and have any name. One that is not there yet adds nothing. */
+static void add_keys(struct walk *w, const char *root, struct str offloader_yml)
+{
+    AUTO(mem_free_auto) char *keys = project_named(offloader_yml, "keys");
+    AUTO(mem_free_auto) char *path = keys ? path_join(root, keys) : NULL;
+    struct stat st;
+    if (path && stat(path, &st) == 0)
+        add_stat(w, keys, &st);
+}
+
+/* A directory of datasets or endpoints is read even where its path has a step that is hidden. */
+static enum rc add_hidden(struct walk *w, const char *root, struct str offloader_yml,
+                          const char *key, struct err *err)
+{
+    AUTO(mem_free_auto) char *directory = project_named(offloader_yml, key);
+    if (!directory || (*directory != '.' && !strstr(directory, "/.")))
+        return RC_OK;
+    AUTO(mem_free_auto) char *path = path_join(root, directory);
+    struct stat st;
+    bool is_there = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    return is_there ? walk_directory(w, path, directory, 0, err) : RC_OK;
+}
+
+static enum rc add_named(struct walk *w, const char *root, const char *file, struct err *err)
+{
+    struct buf text;
+    struct err unused = ERR_INIT;
+    enum rc rc = RC_OK;
+    buf_init(&text, LIMIT_YAML_BYTES);
+    if (io_read_file(file, &text, &unused) == RC_OK) { /* else it names nothing */
+        struct str yaml = {text.p, text.n};
+        add_keys(w, root, yaml);
+        rc = add_hidden(w, root, yaml, "datasets_dir", err);
+        if (rc == RC_OK)
+            rc = add_hidden(w, root, yaml, "endpoints_dir", err);
+    }
+    buf_done(&text);
+    return rc;
+}
+
+/* The directory is the one that project_load() reads: where offloader.yml really is. */
 enum rc project_walk_fingerprint(const char *path, uint8_t ret[32], struct err *err)
 {
-    struct walk w = {.hash = sha256_new()};
     struct stat st;
-    AUTO(mem_free_auto) char *root = x_strdup(path);
-    if (stat(path, &st) == 0 && !S_ISDIR(st.st_mode)) {
-        char *slash = strrchr(root, '/');
-        if (slash)
-            *(slash == root ? slash + 1 : slash) = 0;
-        else
-            memcpy(root, ".", 2);
-    }
+    bool is_directory = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    AUTO(mem_free_auto) char *named =
+        is_directory ? path_join(path, "offloader.yml") : x_strdup(path);
+    AUTO(mem_free_auto) char *file = path_real(named);
+    if (!file || stat(file, &st) != 0)
+        return err_set_errno(err, RC_IO, errno, "cannot look at '%s'", named);
+    struct walk w = {.hash = sha256_new()};
+    const char *slash = strrchr(file, '/');
+    AUTO(mem_free_auto) char *root = x_strndup(file, slash == file ? 1 : (size_t)(slash - file));
+    add_stat(&w, file, &st);
     enum rc rc = walk_directory(&w, root, "", 0, err);
+    if (rc == RC_OK)
+        rc = add_named(&w, root, file, err);
     if (rc == RC_OK)
         sha256_finish(w.hash, ret);
     else

@@ -3,7 +3,6 @@
 #include <limits.h>
 
 #include "base/hash.h"
-#include "base/mem.h"
 #include "refresh/remote.h"
 
 #define LIMIT_NAME_BYTES 1024
@@ -121,21 +120,6 @@ enum rc config_check_bytes(const struct object_list *l, const char *keys, struct
             err, RC_LIMIT, "limit",
             "the objects under the prefix have more than 32 MiB besides the keys file");
     return RC_OK;
-}
-
-char *config_keys_of(struct str offloader_yml)
-{
-    struct arena arena;
-    struct errlist findings = ERRLIST_INIT;
-    char *keys = NULL;
-    arena_init(&arena, UINT64_C(64) << 20);
-    const struct node *root = yaml_parse(offloader_yml, "offloader.yml", &arena, &findings);
-    const struct node *n = root && root->kind == NODE_MAP ? node_get(root, "keys") : NULL;
-    if (n && n->kind == NODE_STRING)
-        keys = x_strndup(n->text.p, n->text.n);
-    errlist_done(&findings);
-    arena_done(&arena);
-    return keys;
 }
 
 void config_listing_hash(const char *url, const struct object_list *l, uint8_t ret[32])

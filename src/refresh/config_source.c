@@ -142,7 +142,7 @@ static enum rc check_bytes(const struct fetch *f, const struct object_list *l, s
     buf_init(&text, LIMIT_YAML_BYTES);
     enum rc rc = objectstore_get(f->store, &request, &text, NULL, err);
     if (rc == RC_OK) {
-        AUTO(mem_free_auto) char *keys = config_keys_of((struct str){text.p, text.n});
+        AUTO(mem_free_auto) char *keys = project_named((struct str){text.p, text.n}, "keys");
         rc = config_check_bytes(l, keys, err);
     }
     buf_done(&text);
@@ -386,6 +386,7 @@ static enum rc look_at_directory(struct config_source *c, bool is_tick, struct e
 {
     uint8_t after[32];
     struct err unused = ERR_INIT;
+    memset(c->fresh_seen, 0, sizeof c->fresh_seen); /* a walk that fails is like no other */
     bool walked = project_walk_fingerprint(c->location, c->fresh_seen, &unused) == RC_OK;
     if (is_tick && walked && c->has_refused && memcmp(c->fresh_seen, c->refused, 32) == 0)
         return repeat_refusal(c, ret, err);

@@ -65,8 +65,6 @@ MUST_CHECK enum rc config_check_listing(const struct object_list *l, struct err 
 /* The sum without @keys (relative to the project; NULL: none). RC_LIMIT. */
 MUST_CHECK enum rc config_check_bytes(const struct object_list *l, const char *keys,
                                       struct err *err);
-/* The `keys` value of an offloader.yml; owned, NULL: none, or the file says nothing readable. */
-char *config_keys_of(struct str offloader_yml);
 /* What a listing looks like: SHA-256 over name, size, time and tag of each object. */
 void config_listing_hash(const char *url, const struct object_list *l, uint8_t ret[32]);
 

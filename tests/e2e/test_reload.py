@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 
+import pytest
 from conftest import ADMIN_TOKEN, wait_for
 from observe import events, metric, served, stop_child
 from stamped import TENANTS, Stamped, token
@@ -53,6 +54,31 @@ def test_sync_by_interval_and_a_bad_revision(serve, project):
     assert sync(s)["result"] == "error" and len(events(s, "reload")) == n  # said once, still an error
     replace(p.path / "endpoints/kv.yml", "default_limit: none,", "default_limit: 2,")
     wait_for(lambda: sync(s)["result"] == "applied" and sync(s)["error"] is None, "the repair")
+
+
+@pytest.mark.parametrize("where", ["/secrets/keys.yml", "/secrets/token-hashes", "keys/plain", ".keys/keys.yml"])
+def test_a_key_revoked_anywhere_stops_working(serve, tmp_path, where):
+    """Nobody asks for a reload: the interval's look finds the keys file wherever it is and whatever its name."""
+    p = Stamped(tmp_path / "project")
+    p.publish(1)
+    text = (p.path / "keys/keys.yml").read_text()
+    (p.path / "keys/keys.yml").unlink()
+    keys = tmp_path / where[1:] if where[0] == "/" else p.path / where
+    keys.parent.mkdir(exist_ok=True)
+    keys.write_text(text)
+    replace(p.path / "offloader.yml", "keys/keys.yml", str(keys) if where[0] == "/" else where)
+    s = serve(p.path, OFFLOADER_CONFIG_SYNC_INTERVAL="1")
+    assert s.get("/v1/endpoints/kv", token("acme")).status == 200
+    revoked = text.replace("tenant: acme, endpoints: [kv], status: active", "tenant: acme, endpoints: [kv], status: revoked")
+    keys.write_text("keys: none of your business\n")
+    assert s.post("/reload").status == 409
+    keys.write_text(revoked)
+    wait_for(lambda: s.get("/v1/endpoints/kv", token("acme")).status == 401, "the repaired file")
+    keys.write_text(text)
+    wait_for(lambda: s.get("/v1/endpoints/kv", token("acme")).status == 200, "the key is back")
+    keys.write_text(revoked)
+    wait_for(lambda: s.get("/v1/endpoints/kv", token("acme")).status == 401, "the revoked key")
+    assert s.get("/v1/endpoints/kv", token("globex")).status == 200
 
 
 def test_a_project_that_vanishes_is_unreachable(serve, project):

@@ -143,13 +143,6 @@ static void test_keys_file(void **state)
     CHECK_OK("the keys file does not count", config_check_bytes(&l, "k/k.yml", &err), &err);
     CHECK_INT("unless it is none", config_check_bytes(&l, NULL, &err), RC_LIMIT);
     CHECK_INT("or another one", config_check_bytes(&l, "k.yml", &err), RC_LIMIT);
-    char *keys = config_keys_of(STR("version: 1\nkeys: k/k.yml\n"));
-    CHECK_STR("found in the project file", keys, "k/k.yml");
-    mem_free(keys);
-    CHECK("none", config_keys_of(STR("version: 1\n")) == NULL);
-    CHECK("a list is no path", config_keys_of(STR("keys: [a]\n")) == NULL);
-    CHECK("no YAML", config_keys_of(STR("a: [")) == NULL);
-    CHECK("no mapping", config_keys_of(STR("[]")) == NULL);
 }
 
 static void test_listing_hash(void **state)
