@@ -29,6 +29,12 @@
 #define BOOT_NAP_MS 50
 #define BOOT_PATIENCE_US INT64_C(10000000) /* with a kept copy at hand */
 
+/* Of a project in a directory: what it says and where it really is. A link may be turned to another
+ * directory of the same YAML, whose manifests and data are others. */
+struct identity {
+    uint8_t fingerprint[32], root[32];
+};
+
 struct config_source {
     char *location;  /* a path, or a URL that ends in '/' */
     char *directory; /* <cache_dir>/config */
@@ -40,9 +46,10 @@ struct config_source {
 
     uint8_t seen[32]; /* listing or walk of what is applied */
     bool has_seen;
-    uint8_t fingerprint[32];           /* of the project that is applied (directories) */
+    struct identity identity;          /* of what is applied (directories) */
     struct config_copy applied, fresh; /* fresh: the last look's, until config_source_applied() */
-    uint8_t fresh_seen[32], fresh_fingerprint[32];
+    uint8_t fresh_seen[32];
+    struct identity fresh_identity;
     char previous[17];
     uint8_t refused[32]; /* the listing that was refused last */
     bool has_refused;
@@ -412,8 +419,10 @@ static enum rc look_at_directory(struct config_source *c, bool is_tick, struct e
         refuse(c, c->fresh_seen, rc, err);
         return rc;
     }
-    memcpy(c->fresh_fingerprint, ret->project->fingerprint, 32);
-    if (c->has_seen && memcmp(c->fresh_fingerprint, c->fingerprint, 32) == 0) {
+    const struct project *p = ret->project;
+    memcpy(c->fresh_identity.fingerprint, p->fingerprint, 32);
+    sha256(p->root, strlen(p->root), c->fresh_identity.root);
+    if (c->has_seen && memcmp(&c->fresh_identity, &c->identity, sizeof c->identity) == 0) {
         memcpy(c->seen, c->fresh_seen, 32);
         project_free(TAKE(ret->project));
     }
@@ -424,12 +433,12 @@ static enum rc look_at_directory(struct config_source *c, bool is_tick, struct e
 
 static void tell_revision(const struct config_source *c, struct config_news *ret)
 {
-    const uint8_t *fingerprint = ret->project ? c->fresh_fingerprint : c->fingerprint;
+    const struct identity *identity = ret->project ? &c->fresh_identity : &c->identity;
     if (c->is_bucket)
         (void)snprintf(ret->revision, sizeof ret->revision, "%s",
                        ret->project ? c->fresh.revision : c->applied.revision);
     else
-        hex_encode(fingerprint, 8, ret->revision);
+        hex_encode(identity->fingerprint, 8, ret->revision);
 }
 
 enum rc config_source_look(struct config_source *c, bool is_tick, const _Atomic bool *cancelled,
@@ -449,7 +458,7 @@ void config_source_applied(struct config_source *c,
 {
     struct err err = ERR_INIT;
     memcpy(c->seen, c->fresh_seen, 32);
-    memcpy(c->fingerprint, c->fresh_fingerprint, 32);
+    c->identity = c->fresh_identity;
     c->has_seen = true;
     if (c->is_bucket && *c->fresh.revision) {
         memcpy(c->previous, c->applied.revision, sizeof c->previous);

@@ -23,6 +23,26 @@ static int dataset_index(const struct project *p, const char *id)
     return -1;
 }
 
+static bool is_under(const char *path, const char *directory)
+{
+    size_t n = strlen(directory);
+    n -= n && directory[n - 1] == '/';
+    return strncmp(path, directory, n) == 0 && path[n] == '/';
+}
+
+/* Reads @s files where the project was before its directory was replaced by another? Nobody keeps
+ * that one, as trees fetched from a bucket are kept. */
+static bool is_left_behind(const struct state *s, const struct project *fresh, int index)
+{
+    const struct engine_source *source = s->active ? s->active->source : NULL;
+    bool keeps = config_source_is_bucket(s->refresh->options.config) ||
+                 fresh->datasets[index].source.kind != SOURCE_STATIC_MANIFEST;
+    for (size_t i = 0; source && !keeps && i < source->n_files; i++)
+        if (!source->files[i].is_remote && !is_under(source->files[i].location, fresh->root))
+            return true;
+    return false;
+}
+
 /* An existing dataset in the new project. */
 static void reconcile(struct state *s, struct project_ref *fresh, int index)
 {
@@ -42,6 +62,8 @@ static void reconcile(struct state *s, struct project_ref *fresh, int index)
         s->pending_index = index;
     }
     s->has_seen = false; /* the source, the checks or the contract may be others now */
+    if (is_left_behind(s, fresh->project, index))
+        decide_rebuild(&s->machine);
     decide_check(&s->machine);
 }
 
@@ -144,10 +166,8 @@ void note_copy_locked(struct refresh *r)
 
 static bool reads_from(const struct snapshot *s, const char *directory)
 {
-    size_t n = strlen(directory);
     for (size_t i = 0; s && s->source && i < s->source->n_files; i++)
-        if (strncmp(s->source->files[i].location, directory, n) == 0 &&
-            s->source->files[i].location[n] == '/')
+        if (is_under(s->source->files[i].location, directory))
             return true;
     return false;
 }

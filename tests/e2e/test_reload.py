@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reload of the project (snapshots.md): triggers, what applies at once, what waits, what is refused."""
 import os
+import shutil
 import signal
 import threading
 
 import pytest
+from bucket_world import endpoint, tree, write_tree
 from conftest import ADMIN_TOKEN, wait_for
 from observe import events, metric, served, stop_child
 from stamped import TENANTS, Stamped, token
@@ -105,6 +107,57 @@ def test_endpoints_keys_and_descriptions_apply_at_once(serve, tmp_path):
     replace(p.path / "keys/keys.yml", "tenant: globex", "tenant: initech")
     s.post("/reload")
     assert {r["tenant"] for r in s.get("/v1/endpoints/kv", token("globex")).rows} == {"initech"}  # nothing of the old tenant cached
+
+
+def builds(s):
+    return {x for x in os.listdir(os.path.join(s.cache, "snapshots/kv")) if not x.startswith("index")}
+
+
+def turn(link, target):
+    """As a release tool and a kubelet do it: one rename."""
+    temporary = link.with_name("turning")
+    temporary.symlink_to(target)
+    os.replace(temporary, link)
+
+
+def lay_out(layout, root, first):
+    """What OFFLOADER_CONFIG names, and the link that is turned."""
+    if layout == "release":
+        (root / "current").symlink_to(first)
+        return root / "current", root / "current"
+    config = root / "config"  # a ConfigMap: links to what one link leads to
+    config.mkdir()
+    (config / "..data").symlink_to(first)
+    for name in os.listdir(first):
+        (config / name).symlink_to(f"..data/{name}")
+    return config, config / "..data"
+
+
+@pytest.mark.parametrize("layout", ["release", "configmap"])
+@pytest.mark.parametrize("asks", [True, False])
+def test_a_link_turned_to_the_same_yaml_brings_its_data(serve, tmp_path, layout, asks):
+    scan = {"endpoints/scan.yml": endpoint("scan", "kv", mode="remote_scan")}
+    write_tree(tmp_path / "1", tree(**scan))
+    write_tree(tmp_path / "2", tree(rows=[("z", 9)], snapshot="r2", **scan))
+    write_tree(tmp_path / "3", tree(rows=[("z", 9)], snapshot="r2", **scan))
+    config, link = lay_out(layout, tmp_path, tmp_path / "1")
+    s = serve(config, OFFLOADER_CONFIG_SYNC_INTERVAL="0" if asks else "1")
+    revision = sync(s)["revision"]
+    assert served(s) == "r1"
+    turn(link, tmp_path / "2")
+    if asks:
+        assert s.post("/reload").json == {"result": "applied", "revision": revision}
+        assert s.post("/reload").json["result"] == "unchanged"
+    wait_for(lambda: served(s) == "r2", "the snapshot of the other directory")
+    assert s.get("/v1/endpoints/kv").rows == [{"id": "z", "n": 9}]
+    before = builds(s)
+    turn(link, tmp_path / "3")  # the same snapshot: what reads its files in place reads those that are there now
+    if asks:
+        assert s.post("/reload").json["result"] == "applied"
+    wait_for(lambda: len(builds(s)) == 2 and builds(s) != before, "the same snapshot, built again")
+    shutil.rmtree(tmp_path / "1")
+    shutil.rmtree(tmp_path / "2")
+    assert s.get("/v1/endpoints/scan").rows == [{"id": "z", "n": 9}]
 
 
 def add_dataset(p, name):
