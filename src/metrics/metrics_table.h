@@ -14,7 +14,7 @@ METRIC(pool_queue_age_ms, "offloader_pool_queue_age_ms", METRIC_GAUGE, "Age of t
 METRIC(cache_disk_free_bytes, "offloader_cache_disk_free_bytes", METRIC_GAUGE, "Free space under the cache directory.")
 METRIC(config_sync_enabled, "offloader_config_sync_enabled", METRIC_GAUGE, "1 when the project is looked at for changes by itself.")
 METRIC(config_sync_ok, "offloader_config_sync_ok", METRIC_GAUGE, "1 when the last look at the project found nothing wrong.")
-METRIC(config_kept_copy, "offloader_config_kept_copy", METRIC_GAUGE, "1 while the project comes from the copy kept on disk, since its bucket could not be read at the start.")
+METRIC(config_kept_copy, "offloader_config_kept_copy", METRIC_GAUGE, "1 while the project comes from the copy kept on disk, since its bucket was away or held a refused revision at the start.")
 METRIC(http_connections, "offloader_http_connections", METRIC_GAUGE, "Open connections on the API port.")
 METRIC(draining, "offloader_draining", METRIC_GAUGE, "1 while the process is on its way out.")
 METRIC(response_cache_entries, "offloader_response_cache_entries", METRIC_GAUGE, "Answers in the response cache.")

@@ -18,6 +18,7 @@ struct loader {
     struct arena trees; /* YAML trees of one file; reset after each */
     struct buf text;
     struct sha256_stream *version;
+    size_t n_errors_before; /* findings of others */
     char *datasets_dir, *endpoints_dir, *keys;
     bool has_datasets_dir, has_endpoints_dir;
     struct node datasets_at, endpoints_at, auth_at; /* line and column; their tree is gone */
@@ -256,7 +257,7 @@ static void load_all(struct loader *l, struct file_list *datasets, struct file_l
     keys_load(l);
     sha256_finish(TAKE(l->version), digest);
     memcpy(l->p->fingerprint, digest, sizeof digest);
-    if (l->r.findings->n_errors == 0)
+    if (l->r.findings->n_errors == l->n_errors_before)
         project_prepare(&l->r, l->p);
 }
 
@@ -297,7 +298,7 @@ static enum rc load(const char *path, bool is_dataset, struct errlist *findings,
     struct file_list *lists = x_array0(2, sizeof *lists);
     jmp_buf no_memory;
     volatile enum rc rc = RC_NO_MEMORY;
-    size_t errors_before = findings->n_errors;
+    const size_t n_errors_before = l->n_errors_before = findings->n_errors;
     arena_init(&p->arena, LIMIT_PROJECT_MEMORY_BYTES);
     arena_init(&l->trees, LIMIT_PROJECT_MEMORY_BYTES);
     l->r = (struct reader){"offloader.yml", findings, &p->arena, &no_memory};
@@ -319,14 +320,14 @@ static enum rc load(const char *path, bool is_dataset, struct errlist *findings,
     file_list_done(&lists[0]);
     file_list_done(&lists[1]);
     mem_free(lists);
-    if (rc == RC_OK && findings->n_errors == errors_before) {
+    if (rc == RC_OK && findings->n_errors == n_errors_before) {
         *ret = p;
         return RC_OK;
     }
     project_free(p);
     if (rc == RC_OK)
         return err_set_code(err, RC_INVALID, "invalid_project", "the project has %zu error(s)",
-                            findings->n_errors - errors_before);
+                            findings->n_errors - n_errors_before);
     return rc;
 }
 

@@ -491,11 +491,12 @@ static void pause_before(const struct config_source *c, int try)
         (void)nanosleep(&(struct timespec){0, BOOT_NAP_MS * 1000000}, NULL);
 }
 
-/* What was applied last, from this disk. The bucket's listing is not asked: it is away. */
+/* What was applied last, from this disk, whatever the bucket holds now. */
 static enum rc load_copy(struct config_source *c, struct errlist *findings, struct config_news *ret,
                          struct err *err)
 {
     AUTO(mem_free_auto) char *tree = tree_of(c, c->applied.revision);
+    config_copy_done(&c->fresh); /* of a revision that was refused */
     enum rc rc = config_load_tree(tree, findings, &ret->project, err);
     if (rc != RC_OK)
         return rc;
@@ -568,11 +569,11 @@ static enum rc boot_from_bucket(struct config_source *c, struct errlist *finding
     rc = try_bucket(c, findings, ret, err);
     if (rc == RC_OK && !ret->project)
         return load_copy(c, findings, ret, err); /* nothing moved since it was fetched */
-    if (!c->has_seen || !(is_transient(rc) || rc == RC_DENIED))
+    if (!c->has_seen || rc == RC_OK || rc == RC_CANCELLED)
         return rc;
     log_event(
         LOG_ERROR, "config",
-        "the project's bucket cannot be read: serving from the copy of the revision applied last",
+        "the bucket's project is not used: serving from the copy of the revision applied last",
         LF_STR("revision", c->applied.revision), LF_STR("error", err->message));
     ret->copy_because = config_error_class(rc, err);
     rc = load_copy(c, findings, ret, err);

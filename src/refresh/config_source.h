@@ -2,7 +2,8 @@
 /*
  * Where the project's files come from: a directory, or everything under a bucket's prefix, which is
  * fetched whole into <cache_dir>/config/<revision>/ and read there (snapshots.md, Project from a
- * bucket). The last revision that was applied is kept, and serves when the bucket is away at boot.
+ * bucket). The last revision that was applied is kept, and serves when the bucket is away at boot,
+ * or holds one that is refused.
  *
  * Threads: any, but one at a time, from a look to what is made of it (config_source_applied);
  * config_source_serves_copy(), _boot_trouble() and _cancel_boot() at any time. Looks block on the
@@ -22,7 +23,7 @@ struct config_source *config_source_new(const char *location, const char *cache_
                                         struct objectstore *store);
 void config_source_free(struct config_source *c);
 bool config_source_is_bucket(const struct config_source *c);
-/* True while a kept copy serves because the bucket could not be read since the start. */
+/* True while a kept copy serves because nothing was taken from the bucket since the start. */
 bool config_source_serves_copy(const struct config_source *c);
 
 struct config_news {
@@ -32,8 +33,9 @@ struct config_news {
     const char *copy_because; /* boot: of which error class the kept copy serves; else NULL */
 };
 
-/* The first look, with tries for transient trouble. Findings are the project's. RC_INVALID: it, or
- * its listing, breaks a rule. RC_CANCELLED: by config_source_cancel_boot(). @err names the place;
+/* The first look, with tries for transient trouble; RC_OK with the kept copy when it comes to
+ * nothing. Findings are of every project that was looked at. RC_INVALID: it, or its listing, breaks
+ * a rule, and there is no copy. RC_CANCELLED: by config_source_cancel_boot(). @err names the place;
  * config_error_class() does not. */
 MUST_CHECK enum rc config_source_boot(struct config_source *c, struct errlist *findings,
                                       struct config_news *ret, struct err *err);

@@ -106,6 +106,6 @@ void refresh_each_gauges(struct refresh *r, void (*f)(void *arg, const struct da
                          void *arg);
 bool refresh_config_sync(struct refresh *r, bool *ret_ok); /* enabled? */
 bool refresh_serves_config_copy(
-    struct refresh *r); /* the bucket was away at the start, and still is */
+    struct refresh *r); /* nothing was taken from the bucket since the start */
 
 #endif

@@ -155,11 +155,10 @@ void note_copy_locked(struct refresh *r)
 {
     r->sync_result = "error";
     (void)snprintf(r->sync_error, sizeof r->sync_error, "%s", r->copy_because);
-    events_add(
-        EVENT_BOOT, NULL, NULL, 0,
-        "the project's bucket could not be read (%s): serving revision %s from the copy kept "
-        "on disk",
-        r->copy_because, r->revision);
+    events_add(EVENT_BOOT, NULL, NULL, 0,
+               "the project in the bucket is not used (%s): serving revision %s from the copy kept "
+               "on disk",
+               r->copy_because, r->revision);
 }
 
 /* ---- directories that are still read ---- */

@@ -277,6 +277,39 @@ def test_an_expired_credential_at_boot_serves_the_kept_copy(serve, tmp_path):
         assert ids(server) == ["a", "b"] and sync_of(server)["error"] == "denied"
 
 
+def with_many_objects(files):
+    return files | {f"data/x{i:03}.txt": "x" for i in range(501)}
+
+
+@pytest.mark.parametrize("files, error, said", [
+    (tree(**{"endpoints/kv.yml": endpoint("kv", "nobody")}), "invalid", "unknown_dataset"),
+    (tree(**{"../up.yml": "a: 1"}), "unsafe_name", "`..`"),
+    (with_many_objects(tree()), "limit", "at most 500"),
+    ({}, "empty", "nothing under the prefix")])
+def test_a_refused_revision_at_boot_serves_the_kept_copy_loudly(gcs, serve, tmp_path, files, error, said):
+    """Twice: what was refused is not taken for what was applied."""
+    cache = tmp_path / "kept"
+    gcs.put_tree("cfg", "p/", tree())
+    first = serve("gs://cfg/p/", cache=cache, **FAST, **gcs.env())
+    revision = sync_of(first)["revision"]
+    first.stop()
+    gcs.put_tree("cfg", "p/", files)
+    serve("gs://cfg/p/", cache=cache, **FAST, **gcs.env()).stop()
+    server = serve("gs://cfg/p/", cache=cache, **SYNC, **gcs.env())
+    assert ids(server) == ["a", "b"]
+    sync = sync_of(server)
+    assert sync["serves_kept_copy"] and sync["result"] == "error" and sync["error"] == error
+    assert sync["revision"] == revision
+    assert gauge(server, "offloader_config_kept_copy") == 1 and gauge(server, "offloader_config_sync_ok") == 0
+    assert said in server.log()
+    checked = sync["last_checked"]
+    wait_for(lambda: sync_of(server)["last_checked"] > checked, "another look")
+    assert sync_of(server)["serves_kept_copy"] and sync_of(server)["error"] == error
+    gcs.put_tree("cfg", "p/", tree(rows=[("z", 9)], snapshot="r2"))
+    wait_for(lambda: ids(server) == ["z"], "the repaired revision")
+    assert gauge(server, "offloader_config_kept_copy") == 0 and gauge(server, "offloader_config_sync_ok") == 1
+
+
 def test_the_bucket_away_at_boot_without_a_copy_ends_the_start(gcs, tmp_path):
     gcs.put_tree("cfg", "p/", tree())
     gcs.fault("status", 503, times=10 ** 6)
