@@ -342,6 +342,12 @@ void metrics_refresh(int slot, enum metrics_refresh_status status, int64_t durat
     d->sum_seconds += seconds;
 }
 
+void metrics_config_sync(enum metrics_sync result)
+{
+    LOCKED(&metrics_state.rare.lock);
+    metrics_state.rare.config_sync[result]++;
+}
+
 void metrics_object_store_request(enum metrics_store store, int http_status)
 {
     int class = http_status >= 200 && http_status < 600 ? http_status / 100 - 2 : CODE_CLASSES - 1;

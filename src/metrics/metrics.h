@@ -75,12 +75,15 @@ struct metrics_totals {
 };
 void metrics_totals(struct metrics_totals *ret);
 
-/* ---- series of datasets and of object stores (rare: these take a lock) ---- */
+/* ---- series of datasets, the project and object stores (rare: these take a lock) ---- */
 
 enum metrics_refresh_status { MREFRESH_OK, MREFRESH_UNCHANGED, MREFRESH_REJECTED, MREFRESH_FAILED };
 int metrics_dataset_register(const char *id);
 void metrics_dataset_unregister(int slot);
 void metrics_refresh(int slot, enum metrics_refresh_status status, int64_t duration_us);
+
+enum metrics_sync { MSYNC_UNCHANGED, MSYNC_APPLIED, MSYNC_ERROR, N_MSYNC };
+void metrics_config_sync(enum metrics_sync result);
 
 enum metrics_store { MSTORE_GS, MSTORE_S3, MSTORE_HTTPS, N_MSTORE };
 /* @http_status 0: transport error (code_class "error"). */

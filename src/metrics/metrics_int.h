@@ -5,8 +5,8 @@
  *  M1  A shard is written by one thread only (relaxed load, add, relaxed store) and read by
  * scrapes. M2  Blocks and shards are never freed: a scrape may read them at any time. A thread that
  * ends gives its shard to the next thread, counts included. M3  Locks: `slots.lock` guards names
- * and references; `rare.lock` the dataset and store series. Neither is held while the other is
- * taken.
+ * and references; `rare.lock` the series of datasets, stores and the project. Neither is held while
+ * the other is taken.
  */
 #ifndef OFFLOADER_METRICS_METRICS_INT_H
 #define OFFLOADER_METRICS_METRICS_INT_H
@@ -78,6 +78,7 @@ struct metrics_state {
         struct dataset_series *datasets;
         int n_datasets, capacity;
         uint64_t store_requests[N_MSTORE][CODE_CLASSES], store_retries[N_MSTORE];
+        uint64_t config_sync[N_MSYNC];
     } rare;
     struct shard *_Atomic shards;
     double fine_bounds_ms[FINE_BOUNDS_LIMIT];

@@ -30,6 +30,7 @@ METRIC(requests_total, "offloader_requests_total", METRIC_COUNTER, "Requests ans
 METRIC(response_cache_total, "offloader_response_cache_total", METRIC_COUNTER, "Lookups in the response cache.")
 METRIC(response_cache_evictions_total, "offloader_response_cache_evictions_total", METRIC_COUNTER, "Answers evicted from the response cache.")
 METRIC(refresh_total, "offloader_refresh_total", METRIC_COUNTER, "Refresh attempts.")
+METRIC(config_sync_total, "offloader_config_sync_total", METRIC_COUNTER, "Looks at the project for changes, by result.")
 METRIC(shed_total, "offloader_shed_total", METRIC_COUNTER, "Requests refused to protect the others.")
 METRIC(cold_requests_total, "offloader_cold_requests_total", METRIC_COUNTER, "Requests answered before the dataset's warm-up finished.")
 METRIC(idempotent_replays_total, "offloader_idempotent_replays_total", METRIC_COUNTER, "Admin actions answered from a stored answer.")

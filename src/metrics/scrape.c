@@ -140,6 +140,7 @@ static const char *const shed_names[] = {"queue_full", "queue_timeout", "memory"
                                          "draining"};
 static const char *const executor_names[] = {"store", "duckdb"};
 static const char *const refresh_names[] = {"ok", "unchanged", "rejected", "failed"};
+static const char *const sync_names[] = {"unchanged", "applied", "error"};
 static const char *const store_names[] = {"gs", "s3", "https"};
 static const char *const class_names[] = {"2xx", "3xx", "4xx", "5xx", "error"};
 
@@ -229,6 +230,15 @@ static void put_datasets(struct metrics_writer *w)
             labels[1] = (struct metrics_label){"status", refresh_names[k]};
             put_count(w, "", labels, 2, d->status[k]);
         }
+    }
+}
+
+static void put_config_sync(struct metrics_writer *w)
+{
+    LOCKED(&metrics_state.rare.lock);
+    for (int i = 0; i < N_MSYNC; i++) {
+        struct metrics_label label = {"result", sync_names[i]};
+        put_count(w, "", &label, 1, metrics_state.rare.config_sync[i]);
     }
 }
 
@@ -355,6 +365,8 @@ static void put_metric(struct metrics_writer *w)
         put_coarse(w, MEXEC_DUCKDB);
     } else if (w->m == METRIC_refresh_total || w->m == METRIC_refresh_duration_seconds) {
         put_datasets(w);
+    } else if (w->m == METRIC_config_sync_total) {
+        put_config_sync(w);
     } else if (w->m == METRIC_object_store_requests_total ||
                w->m == METRIC_object_store_retries_total) {
         put_stores(w);

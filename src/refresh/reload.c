@@ -144,6 +144,7 @@ static void note_error_locked(struct refresh *r, const struct refusal *f)
     (void)snprintf(r->sync_error, sizeof r->sync_error, "%s", f->class);
     (void)snprintf(r->sync_text, sizeof r->sync_text, "%s", f->text);
     r->sync_checked_us = wall_us();
+    metrics_config_sync(MSYNC_ERROR);
     if (!is_news)
         return;
     log_event(LOG_WARN, "reload", "the project was not reloaded; the running one serves on",
@@ -155,6 +156,7 @@ void note_copy_locked(struct refresh *r)
 {
     r->sync_result = "error";
     (void)snprintf(r->sync_error, sizeof r->sync_error, "%s", r->copy_because);
+    metrics_config_sync(MSYNC_ERROR);
     events_add(EVENT_BOOT, NULL, NULL, 0,
                "the project in the bucket is not used (%s): serving revision %s from the copy kept "
                "on disk",
@@ -212,6 +214,7 @@ static void apply_news_locked(struct refresh *r, struct config_news *news)
     project_ref_put(fresh);
     memcpy(r->revision, news->revision, sizeof r->revision);
     r->sync_result = "applied";
+    metrics_config_sync(MSYNC_APPLIED);
     r->sync_error[0] = 0;
     r->sync_checked_us = r->sync_applied_us = wall_us();
     const struct event_field fields[] = {{"revision", r->revision}};
@@ -224,6 +227,7 @@ static void note_unchanged_locked(struct refresh *r)
     r->sync_checked_us = wall_us();
     r->sync_error[0] = 0;
     r->sync_result = "unchanged";
+    metrics_config_sync(MSYNC_UNCHANGED);
 }
 
 static void describe_refusal(const struct refresh *r, enum rc rc, const struct err *err,

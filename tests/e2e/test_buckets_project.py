@@ -301,7 +301,7 @@ def test_a_refused_revision_at_boot_serves_the_kept_copy_loudly(gcs, serve, tmp_
     assert sync["serves_kept_copy"] and sync["result"] == "error" and sync["error"] == error
     assert sync["revision"] == revision
     assert gauge(server, "offloader_config_kept_copy") == 1 and gauge(server, "offloader_config_sync_ok") == 0
-    assert said in server.log()
+    assert said in server.log() and gauge(server, "offloader_config_sync_total", result="error") >= 1
     checked = sync["last_checked"]
     wait_for(lambda: sync_of(server)["last_checked"] > checked, "another look")
     assert sync_of(server)["serves_kept_copy"] and sync_of(server)["error"] == error

@@ -37,6 +37,25 @@ def test_sighup_reloads_and_checks(serve, project):
     assert sync(s)["last_applied"] and events(s, "reload")[0]["revision"] == sync(s)["revision"]
 
 
+def counted(s):
+    return {r: metric(s, f'offloader_config_sync_total{{result="{r}"}}') for r in ("unchanged", "applied", "error")}
+
+
+def test_looks_at_the_project_are_counted_without_an_interval(serve, project):
+    """A SIGHUP that was refused shows in Prometheus, though no gauge of config sync is there."""
+    p = project()
+    p.publish("r1", [("a", 1)])
+    s = serve(p.path)
+    assert counted(s) == {"unchanged": 0, "applied": 0, "error": 0}
+    s.post("/reload")
+    replace(p.path / "endpoints/kv.yml", "version: 1", "version: 2")
+    s.post("/reload")
+    replace(p.path / "endpoints/kv.yml", "version: 2", "version: two")
+    s.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: counted(s) == {"unchanged": 1, "applied": 1, "error": 1}, "the refusal")
+    assert metric(s, "offloader_config_sync_ok") is None
+
+
 def test_sync_by_interval_and_a_bad_revision(serve, project):
     p = project()
     p.publish("r1", [("a", 1)])
@@ -51,8 +70,8 @@ def test_sync_by_interval_and_a_bad_revision(serve, project):
     wait_for(lambda: sync(s)["result"] == "error", "the refusal")
     assert sync(s)["error"] == "invalid" and metric(s, "offloader_config_sync_ok") == 0
     assert s.get("/v1/endpoints/kv").status == 200
-    checked, n = sync(s)["last_checked"], len(events(s, "reload"))
-    wait_for(lambda: sync(s)["last_checked"] > checked, "another look")
+    checked, n, errors = sync(s)["last_checked"], len(events(s, "reload")), counted(s)["error"]
+    wait_for(lambda: sync(s)["last_checked"] > checked and counted(s)["error"] > errors, "another look")
     assert sync(s)["result"] == "error" and len(events(s, "reload")) == n  # said once, still an error
     replace(p.path / "endpoints/kv.yml", "default_limit: none,", "default_limit: 2,")
     wait_for(lambda: sync(s)["result"] == "applied" and sync(s)["error"] is None, "the repair")

@@ -113,6 +113,21 @@ static void test_statuses(void **state)
         CHECK_INT("status", metrics_status_of(rows[i].http), rows[i].status);
 }
 
+static void test_config_sync(void **state)
+{
+    (void)state;
+    AUTO(mem_free_auto) char *before = scrape();
+    CHECK_INT("there from the start",
+              sample(before, "offloader_config_sync_total{result=\"error\"}"), 0);
+    for (int i = 0; i < N_MSYNC; i++)
+        for (int n = 0; n <= i; n++)
+            metrics_config_sync((enum metrics_sync)i);
+    AUTO(mem_free_auto) char *text = scrape();
+    CHECK_INT("unchanged", sample(text, "offloader_config_sync_total{result=\"unchanged\"}"), 1);
+    CHECK_INT("applied", sample(text, "offloader_config_sync_total{result=\"applied\"}"), 2);
+    CHECK_INT("error", sample(text, "offloader_config_sync_total{result=\"error\"}"), 3);
+}
+
 static void test_events(void **state)
 {
     (void)state;
@@ -138,6 +153,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_threads_fold), cmocka_unit_test(test_format),
-        cmocka_unit_test(test_statuses), cmocka_unit_test(test_events)};
+        cmocka_unit_test(test_statuses), cmocka_unit_test(test_config_sync),
+        cmocka_unit_test(test_events)};
     return cmocka_run_group_tests(tests, start, NULL);
 }
