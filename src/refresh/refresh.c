@@ -133,8 +133,10 @@ enum rc refresh_dataset(struct refresh *r, struct str id, bool override_checks, 
     s->n_waiters--;
     if (r->stopping)
         return err_set(err, RC_UNAVAILABLE, "shutting down");
-    if (s->machine.is_removed)
+    if (s->machine.is_removed) {
+        cond_broadcast(&r->changed); /* one waiter less: its state may be freed */
         return err_set(err, RC_NOT_FOUND, "the dataset was removed from the project meanwhile");
+    }
     *ret = s->answer;
     return RC_OK;
 }

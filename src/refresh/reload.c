@@ -342,6 +342,7 @@ void *sync_main(void *arg)
         int64_t every_us = pause_us(r), next_us = monotonic_us() + every_us;
         bool is_time = false;
         while (!r->stopping && !r->wants_sync && !is_time) {
+            reap_locked(r); /* the last of them may have ended just now */
             if (every_us)
                 is_time = !cond_wait_until(&r->changed, &r->lock, next_us);
             else

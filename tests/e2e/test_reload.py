@@ -186,6 +186,17 @@ def add_dataset(p, name):
     (p.path / name).mkdir(exist_ok=True)
 
 
+def threads(s, name):
+    found = []
+    for task in os.listdir(f"/proc/{s.process.pid}/task"):
+        try:
+            with open(f"/proc/{s.process.pid}/task/{task}/comm", encoding="ascii") as f:
+                found += [task] if f.read().strip() == name else []
+        except OSError:  # it has just ended
+            pass
+    return found
+
+
 def test_a_new_dataset_loads_and_a_removed_one_goes(serve, project):
     p = project()
     p.publish("r1", [("a", 1)])
@@ -207,7 +218,8 @@ def test_a_new_dataset_loads_and_a_removed_one_goes(serve, project):
     s.post("/reload")
     assert s.get("/v1/endpoints/more").status == 404 and s.post("/datasets/more/refresh").status == 404
     wait_for(lambda: not os.listdir(directory), "its directories to go")
-    assert 'dataset="more"' not in "".join(x for x in s.admin("/metrics").body.decode().splitlines() if "snapshot_rows" in x)
+    wait_for(lambda: 'dataset="more"' not in s.admin("/metrics").body.decode(), "its last series to go, without another reload")
+    assert len(threads(s, "refresh")) == 1
     add_dataset(p, "more")
     s.post("/reload")
     wait_for(lambda: s.get("/v1/endpoints/more").status == 200, "it to load again")
