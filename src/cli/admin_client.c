@@ -61,6 +61,9 @@ enum rc admin_client_call(struct admin_client *a, const char *method, const char
                                   .reach = NET_REACH_NAMED,
                                   .timeout_ms = CALL_TIMEOUT_MS,
                                   .no_redirects = true};
+    /* Until an action is done no byte comes. What is only read comes at once, or never will. */
+    if (strcmp(method, "GET") != 0)
+        request.stall_timeout_ms = CALL_TIMEOUT_MS;
     struct net_response response = {0};
     struct err unparsed = ERR_INIT;
     if (idempotency_key)

@@ -147,7 +147,7 @@ static int end_late(struct net *n)
     int64_t wait_us = POLL_MS * 1000;
     for (struct net_transfer *t = n->active, *next; t; t = next) {
         next = t->next;
-        int64_t stall_us = t->active_us + n->stall_timeout_ms * 1000 - now;
+        int64_t stall_us = t->active_us + t->stall_timeout_ms * 1000 - now;
         int64_t left_us = t->request->timeout_ms
                               ? t->started_us + t->request->timeout_ms * 1000 - now
                               : INT64_MAX;

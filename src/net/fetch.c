@@ -58,7 +58,6 @@ static void reset_response(struct net_response *r, const struct net_request *q, 
 /* What went wrong with a transfer that curl gave up, and whether asking again may help. */
 static enum rc transport_error(const struct net_transfer *t, bool *ret_again, struct err *err)
 {
-    const struct net *n = t->net;
     AUTO(mem_free_auto) char *shown = net_url_display(t->url);
     *ret_again = false;
     if (t->refused)
@@ -74,7 +73,7 @@ static enum rc transport_error(const struct net_transfer *t, bool *ret_again, st
     *ret_again = true;
     if (t->stalled)
         return err_set(err, RC_UNAVAILABLE, "'%s': no byte came for %lld ms", shown,
-                       (long long)n->stall_timeout_ms);
+                       (long long)t->stall_timeout_ms);
     if (t->timed_out)
         return err_set(err, RC_UNAVAILABLE, "'%s': not done within %lld ms", shown,
                        (long long)t->request->timeout_ms);
@@ -96,6 +95,7 @@ static enum rc attempt(struct net *n, const struct net_request *q, const char *u
         .url = url,
         .credentials_apply = is_first_origin,
         .reach = is_first_origin ? q->reach : NET_REACH_PUBLIC,
+        .stall_timeout_ms = q->stall_timeout_ms ? q->stall_timeout_ms : n->stall_timeout_ms,
         .response = r,
     };
     *ret_again = false;

@@ -83,10 +83,11 @@ struct net_request {    /* everything borrowed for the call; zero is a sensible 
     size_t limit_body_bytes; /* without a sink; 0: 1 MiB; RC_LIMIT past it */
     const struct net_sink *sink;
     enum net_reach reach;
-    int n_retries;      /* after transport errors, 429 and 5xx */
-    int64_t timeout_ms; /* of one attempt, 0: none (the stall time-out always holds) */
-    bool no_redirects;  /* a redirect is an answer like any other */
-    bool counted;       /* in the object store metrics, as @store */
+    int n_retries;            /* after transport errors, 429 and 5xx */
+    int64_t timeout_ms;       /* of one attempt, 0: none (the stall time-out always holds) */
+    int64_t stall_timeout_ms; /* 0: the client's; for an answer that comes when work is done */
+    bool no_redirects;        /* a redirect is an answer like any other */
+    bool counted;             /* in the object store metrics, as @store */
     enum metrics_store store;
     const _Atomic bool *cancelled; /* NULL: cannot be */
 };

@@ -41,6 +41,7 @@ struct net_transfer {
     const char *url;        /* of this hop */
     bool credentials_apply; /* same origin as the first URL */
     enum net_reach reach;   /* of this hop */
+    int64_t stall_timeout_ms;
     struct net_response *response;
 
     /* the client's thread */

@@ -206,6 +206,38 @@ static void test_outcomes(void **state)
     }
 }
 
+/* An answer that comes when its work is done is waited for longer than another. */
+static void test_patience(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *why;
+        int64_t stall_timeout_ms;
+        enum rc rc;
+        const char *words;
+    } rows[] = {
+        {"the client's own", 0, RC_UNAVAILABLE, "no byte came for 150 ms"},
+        {"the request's is longer", 60000, RC_OK, "body"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct server s = {.first = "", .second = OK_4 "body", .pause_ms = 600};
+        struct net *net = NULL;
+        struct net_response r = {0};
+        struct err err = ERR_INIT;
+        server_start(&s);
+        CHECK_OK("a client", net_new(&(struct net_options){.stall_timeout_ms = 150}, &net, &err),
+                 &err);
+        const struct net_request q = {
+            .url = s.url, .reach = NET_REACH_NAMED, .stall_timeout_ms = rows[i].stall_timeout_ms};
+        CHECK_INT(rows[i].why, net_fetch(net, &q, &r, &err), rows[i].rc);
+        CHECK(rows[i].why,
+              strstr(rows[i].rc == RC_OK ? buf_cstr(&r.body) : err.message, rows[i].words));
+        net_response_done(&r);
+        net_free(net);
+        server_stop(&s);
+    }
+}
+
 static void test_post(void **state)
 {
     (void)state;
@@ -242,6 +274,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_slow_sink_is_no_stall),
         cmocka_unit_test(test_outcomes),
+        cmocka_unit_test(test_patience),
         cmocka_unit_test(test_post),
     };
     metrics_init(NULL);
