@@ -194,6 +194,10 @@ static CURLcode set_common(CURL *e, struct net_transfer *t)
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_PROXY, ""); /* proxy variables would see credentials and dodge the address guard */
     SET(CURLOPT_NOSIGNAL, 1L);
+    /* Names are looked up by curl's own threads. Without this curl joins one whose transfer ends
+     * before it does, and every other transfer of this thread waits for that name too. Let go, it
+     * ends by itself when the resolver gives up, and frees what it holds. */
+    SET(CURLOPT_QUICK_EXIT, 1L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)n->connect_timeout_ms);
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
