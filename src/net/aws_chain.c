@@ -19,6 +19,7 @@ struct aws_chain {
     struct net *net;
     const char *(*get)(const char *name);
     struct credential_cache cache;
+    bool had_instance_keys; /* the fetching caller's: one at a time */
 };
 
 static const char *value_of(const struct aws_chain *c, const char *name)
@@ -134,16 +135,18 @@ static enum rc fetch(void *arg, const _Atomic bool *cancelled, struct aws_creden
             ret->source = "container credentials";
     }
     if (rc == RC_NOT_FOUND) {
-        rc = aws_from_instance(c->net, c->get, cancelled, ret, err);
-        if (rc == RC_OK)
+        rc = aws_from_instance(c->net, c->get, c->had_instance_keys, cancelled, ret, err);
+        if (rc == RC_OK) {
             ret->source = "instance metadata";
+            c->had_instance_keys = true;
+        }
     }
     if (rc != RC_NOT_FOUND)
         return rc;
     /* An answer too: kept for a minute, lest every request waits for an instance service that is
      * not there. */
     *ret = (struct aws_credentials){
-        .expires_us = wall_us() + CREDENTIALS_AHEAD_US + NONE_AGAIN_US,
+        .expires_us = wall_us() + NONE_AGAIN_US,
         .source = "anonymous: the AWS chain found no credentials",
     };
     return RC_OK;

@@ -14,7 +14,8 @@
 #define CONTAINER_HOST "http://169.254.170.2"
 #define INSTANCE_HOST "http://169.254.169.254"
 #define SERVICE_TIMEOUT_MS 5000
-#define INSTANCE_TIMEOUT_MS 2000 /* elsewhere nobody answers at that address */
+#define INSTANCE_TIMEOUT_MS 2000 /* elsewhere nobody answers at that address, */
+#define INSTANCE_RETRIES 1       /* so that patience is for a service that had keys */
 #define SERVICE_RETRIES 3
 
 static const char *value_of(const char *(*get)(const char *), const char *name)
@@ -241,8 +242,35 @@ enum rc aws_from_container(struct net *n, const char *(*get)(const char *),
                : rc;
 }
 
+/* Without a token in @ret nothing is set up, or the service ails: see aws_from_instance(). */
+static enum rc instance_token(struct net *n, const char *base, bool had_keys,
+                              const _Atomic bool *cancelled, struct net_response *ret,
+                              struct err *err)
+{
+    AUTO(mem_free_auto) char *url = x_printf("%s/latest/api/token", base);
+    const struct net_header ttl = {"x-aws-ec2-metadata-token-ttl-seconds", "21600"};
+    const struct net_request q = {.method = "PUT",
+                                  .url = url,
+                                  .headers = &ttl,
+                                  .n_headers = 1,
+                                  .timeout_ms = INSTANCE_TIMEOUT_MS,
+                                  .n_retries = had_keys ? SERVICE_RETRIES : INSTANCE_RETRIES,
+                                  .cancelled = cancelled};
+    struct err why = ERR_INIT;
+    enum rc rc = ask(n, &q, "instance metadata", ret, &why);
+    if (rc == RC_OK && !credential_is_plain(buf_cstr(&ret->body)))
+        rc = err_set(&why, RC_DENIED, "instance metadata: the answer holds no token");
+    if (rc == RC_OK)
+        return rc;
+    if (rc == RC_CANCELLED || rc == RC_NO_MEMORY)
+        return err_set(err, rc, "%s", why.message);
+    if (had_keys || ret->status == 429 || ret->status >= 500)
+        return err_set(err, RC_UNAVAILABLE, "%s", why.message);
+    return err_set(err, RC_NOT_FOUND, "no instance metadata service answers");
+}
+
 /* Metadata version 2 only: a token first, then the role, then its keys. */
-enum rc aws_from_instance(struct net *n, const char *(*get)(const char *),
+enum rc aws_from_instance(struct net *n, const char *(*get)(const char *), bool had_keys,
                           const _Atomic bool *cancelled, struct aws_credentials *ret,
                           struct err *err)
 {
@@ -254,21 +282,11 @@ enum rc aws_from_instance(struct net *n, const char *(*get)(const char *),
     size_t base_n = strlen(base);
     while (base_n && base[base_n - 1] == '/')
         base[--base_n] = 0;
-    AUTO(mem_free_auto) char *token_url = x_printf("%s/latest/api/token", base);
-    const struct net_header ttl = {"x-aws-ec2-metadata-token-ttl-seconds", "21600"};
     struct net_response token = {0}, role = {0}, keys = {0};
-    const struct net_request for_token = {.method = "PUT",
-                                          .url = token_url,
-                                          .headers = &ttl,
-                                          .n_headers = 1,
-                                          .timeout_ms = INSTANCE_TIMEOUT_MS,
-                                          .cancelled = cancelled};
-    enum rc rc = ask(n, &for_token, "instance metadata", &token, err);
-    if (rc != RC_OK || !credential_is_plain(buf_cstr(&token.body))) {
+    enum rc rc = instance_token(n, base, had_keys, cancelled, &token, err);
+    if (rc != RC_OK) {
         net_response_done(&token);
-        return rc == RC_CANCELLED
-                   ? rc
-                   : err_set(err, RC_NOT_FOUND, "no instance metadata service answers");
+        return rc;
     }
     const struct net_header with = {"x-aws-ec2-metadata-token", buf_cstr(&token.body)};
     AUTO(mem_free_auto) char *role_url =
@@ -295,5 +313,7 @@ enum rc aws_from_instance(struct net *n, const char *(*get)(const char *),
     net_response_done(&token);
     net_response_done(&role);
     net_response_done(&keys);
-    return rc;
+    return rc == RC_NOT_FOUND && had_keys
+               ? err_set(err, RC_UNAVAILABLE, "instance metadata: the role's keys are gone")
+               : rc;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Credentials, kept until shortly before they expire. One caller fetches; the others wait and share
- * what it got, also its failure. When a renewal fails, what is held is used for as long as it is
- * valid. Their life is taken from the wall clock once, as they come, and then runs on the monotonic
- * one: a clock that is set neither ends it nor makes every request fetch.
+ * what it got, also its failure. While a renewal is tried, what is held is used by all others, and
+ * when it fails by all, for as long as it is valid; it is tried again after a pause. Their life is
+ * taken from the wall clock once, as they come, and then runs on the monotonic one: a clock that is
+ * set neither ends it nor makes every request fetch.
  *
  * Locks: mutex guards everything but fetch and arg; no lock is held during a fetch.
  */
@@ -15,6 +16,7 @@
 
 #define CANCEL_POLL_US 50000
 #define LIFE_UNKNOWN_US INT64_C(60000000)
+#define RENEW_AGAIN_US INT64_C(30000000)
 
 char *credential_copy(const char *s)
 {
@@ -75,8 +77,11 @@ static bool is_refused(const struct aws_credentials *c, const char *refused)
                        (c->session_token && strcmp(c->session_token, refused) == 0));
 }
 
+/* That there are none is known until it expires, and not replaced ahead. */
 static bool is_good(const struct credential_cache *c, const char *refused, int64_t ahead_us)
 {
+    if (!c->held.key_id && !c->held.session_token)
+        ahead_us = 0;
     return c->held.source && !is_refused(&c->held, refused) &&
            monotonic_us() < c->held_until_us - ahead_us;
 }
@@ -127,6 +132,8 @@ static enum rc fetch(struct credential_cache *c, const char *refused, const _Ato
     } else if (!is_good(c, refused, 0)) {
         err_copy(err, &why);
         return rc;
+    } else if (rc != RC_CANCELLED) {
+        c->pause_until_us = monotonic_us() + RENEW_AGAIN_US;
     }
     give(&c->held, ret);
     return RC_OK;
@@ -138,6 +145,8 @@ enum rc credential_cache_get(struct credential_cache *c, const char *refused,
 {
     LOCKED(&c->mutex);
     while (!is_good(c, refused, CREDENTIALS_AHEAD_US)) {
+        if (is_good(c, refused, 0) && (c->fetching || monotonic_us() < c->pause_until_us))
+            break;
         if (!c->fetching)
             return fetch(c, refused, cancelled, ret, err);
         uint64_t before = c->n_fetches;

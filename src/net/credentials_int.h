@@ -21,6 +21,7 @@ struct credential_cache {
     /* shared: mutex */
     struct aws_credentials held; /* no source: none yet */
     int64_t held_until_us;       /* monotonic_us clock; INT64_MAX: for good */
+    int64_t pause_until_us;      /* what is held does until then: a renewal has just failed */
     bool fetching;
     uint64_t n_fetches;
     enum rc rc; /* of the last fetch */
@@ -64,7 +65,8 @@ MUST_CHECK enum rc aws_parse_json(struct str json, struct aws_credentials *ret, 
 /* AssumeRoleWithWebIdentityResponse. */
 MUST_CHECK enum rc aws_parse_sts(struct str xml, struct aws_credentials *ret, struct err *err);
 
-/* Each RC_NOT_FOUND when it is not set up. */
+/* Each RC_NOT_FOUND when it is not set up. @had_keys: this instance once had some, so that a
+ * service that does not give any ails: RC_UNAVAILABLE. */
 MUST_CHECK enum rc aws_from_web_identity(struct net *n, const char *(*get)(const char *),
                                          const char *role_arn, const char *token_file,
                                          const _Atomic bool *cancelled, struct aws_credentials *ret,
@@ -72,7 +74,7 @@ MUST_CHECK enum rc aws_from_web_identity(struct net *n, const char *(*get)(const
 MUST_CHECK enum rc aws_from_container(struct net *n, const char *(*get)(const char *),
                                       const _Atomic bool *cancelled, struct aws_credentials *ret,
                                       struct err *err);
-MUST_CHECK enum rc aws_from_instance(struct net *n, const char *(*get)(const char *),
+MUST_CHECK enum rc aws_from_instance(struct net *n, const char *(*get)(const char *), bool had_keys,
                                      const _Atomic bool *cancelled, struct aws_credentials *ret,
                                      struct err *err);
 

@@ -342,6 +342,47 @@ def test_chain_refreshes_ahead(s3):
         assert s3.n_role_keys == n
 
 
+@pytest.mark.parametrize("name, action, arg", [
+    ("api/token", "status", 503), ("api/token", "status", 429), ("api/token", "status", 404), ("api/token", "drop", None),
+    ("api/token", "body", b"two words"), ("security-credentials/", "status", 404), ("security-credentials/", "status", 500),
+])
+def test_chain_keeps_valid_keys_while_the_instance_service_ails(s3, name, action, arg):
+    """Three pages are read after it began to: with the keys of the first, though they are to be renewed."""
+    s3.page_size, s3.role_keys = 10, [(*ROLE, 290)]
+    for i in range(40):
+        s3.put("b", f"p/{i}", "x")
+    s3.fault("call", lambda _: s3.fault(action, arg, times=99, kind="instance", name=name), kind="list")
+    env = s3.env(OFFLOADER_S3_AUTH="chain", AWS_EC2_METADATA_SERVICE_ENDPOINT=s3.url)
+    assert len(client(env, "list", "s3://b/p/", 100).json) == 40
+    assert s3.auth_errors == [] and s3.n_role_keys == 1
+    assert s3.count("instance") <= 3 + 6  # tried once in that time, not with each page
+
+
+@pytest.mark.parametrize("action, arg, times", [("status", 503, 1), ("status", 429, 1), ("drop", None, 1)])
+def test_chain_asks_the_instance_service_again(s3, action, arg, times):
+    s3.fault(action, arg, times=times, kind="instance", name="api/token")
+    check(s3, s3.env(OFFLOADER_S3_AUTH="chain", AWS_EC2_METADATA_SERVICE_ENDPOINT=s3.url), "instance metadata")
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+def test_chain_is_not_anonymous_where_the_instance_service_ails(s3, status):
+    """It is there: transient trouble, not credentials that nobody set up."""
+    s3.fault("status", status, times=99, kind="instance", name="api/token")
+    result = client(s3.env(OFFLOADER_S3_AUTH="chain", AWS_EC2_METADATA_SERVICE_ENDPOINT=s3.url), "get", "s3://b/k")
+    assert result.failure == "unavailable" and "instance metadata" in result.err and s3.count("get") == 0
+
+
+@pytest.mark.parametrize("action, arg, name", [("status", 404, "api/token"), ("status", 403, "api/token"),
+                                               ("drop", None, "api/token"), ("status", 404, "security-credentials/")])
+def test_chain_on_a_machine_without_role(action, arg, name):
+    """No service, another cloud's, one that is turned off, no role: nothing is set up."""
+    with S3(None) as store:
+        store.put("b", "k", "x")
+        store.fault(action, arg, times=99, kind="instance", name=name)
+        assert client(store.env(OFFLOADER_S3_AUTH="chain", AWS_EC2_METADATA_SERVICE_ENDPOINT=store.url), "get",
+                      "s3://b/k").out == b"x"
+
+
 def test_chain_refetches_an_expired_key(s3):
     s3.keys["ASIANEW"] = (ROLE[1], ROLE[2])
     s3.role_keys = [(*ROLE, 3600), ("ASIANEW", *ROLE[1:], 3600)]

@@ -75,7 +75,7 @@ class S3(Fake):
         elif request.raw_path == "/container":
             request.kind = "container"
         elif request.raw_path.startswith("/latest/"):
-            request.kind = "instance"
+            request.kind, request.name = "instance", request.raw_path
         else:
             host = request.headers.get("host", "").split(":")[0]
             path = request.raw_path[1:]

@@ -160,6 +160,9 @@ struct source {
     int n_fetches;
     enum rc rc;
     int64_t lasts_us;
+    bool has_none;
+    struct credential_cache *used_meanwhile; /* NULL: nobody asks while it fetches */
+    char used[8];
 };
 
 static enum rc fetch(void *arg, const _Atomic bool *cancelled, struct aws_credentials *ret,
@@ -168,10 +171,17 @@ static enum rc fetch(void *arg, const _Atomic bool *cancelled, struct aws_creden
     struct source *s = arg;
     (void)cancelled;
     s->n_fetches++;
+    if (s->used_meanwhile) {
+        struct aws_credentials other = {0};
+        static const _Atomic bool does_not_wait = true;
+        if (credential_cache_get(s->used_meanwhile, NULL, &does_not_wait, &other, NULL) == RC_OK)
+            (void)snprintf(s->used, sizeof s->used, "%s", other.session_token);
+        aws_credentials_done(&other);
+    }
     if (s->rc != RC_OK)
         return err_set(err, s->rc, "the source is down");
     *ret = (struct aws_credentials){
-        .session_token = x_printf("t%d", s->n_fetches),
+        .session_token = s->has_none ? NULL : x_printf("t%d", s->n_fetches),
         .expires_us = wall_us() + s->lasts_us,
         .source = "test",
     };
@@ -215,21 +225,39 @@ static void test_cache_near_the_end(void **state)
     get(&c, "the first", NULL, RC_OK, "t1");
     get(&c, "five minutes ahead", NULL, RC_OK, "t2");
     s.rc = RC_UNAVAILABLE;
+    s.used_meanwhile = &c;
     get(&c, "the old one does while it lasts", NULL, RC_OK, "t2");
+    CHECK_STR("for others while a new one is fetched", s.used, "t2");
+    CHECK_INT("fetches", s.n_fetches, 3);
+    get(&c, "and is not renewed again at once", NULL, RC_OK, "t2");
+    CHECK_INT("fetches", s.n_fetches, 3);
     s = (struct source){.n_fetches = 8, .lasts_us = -1};
-    get(&c, "over as it comes, says our clock", NULL, RC_OK, "t9");
+    get(&c, "over as it comes, says our clock", "t2", RC_OK, "t9");
     get(&c, "a clock is wrong: not fetched again at once", NULL, RC_OK, "t9");
     s.rc = RC_DENIED;
     get(&c, "refused, and none to be had", "t9", RC_DENIED, "");
     credential_cache_done(&c);
 }
 
+static void test_cache_of_none(void **state)
+{
+    (void)state;
+    struct source s = {.has_none = true, .lasts_us = 60000000};
+    struct credential_cache c;
+    credential_cache_init(&c, fetch, &s);
+    get(&c, "there are none", NULL, RC_OK, "");
+    get(&c, "that is known for as long as it is said to be", NULL, RC_OK, "");
+    CHECK_INT("fetches", s.n_fetches, 1);
+    credential_cache_done(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_profiles), cmocka_unit_test(test_aws_json),
-        cmocka_unit_test(test_aws_sts),  cmocka_unit_test(test_gcs_token),
-        cmocka_unit_test(test_cache),    cmocka_unit_test(test_cache_near_the_end),
+        cmocka_unit_test(test_profiles),      cmocka_unit_test(test_aws_json),
+        cmocka_unit_test(test_aws_sts),       cmocka_unit_test(test_gcs_token),
+        cmocka_unit_test(test_cache),         cmocka_unit_test(test_cache_near_the_end),
+        cmocka_unit_test(test_cache_of_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
