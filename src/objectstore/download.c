@@ -172,10 +172,20 @@ static enum rc download_parts(struct download *d, struct err *err)
 
 /* ---- one request ---- */
 
+/* Another version, or another size than was promised, is not read at all. */
 static enum rc on_whole_start(void *arg, const struct net_response *head, struct err *err)
 {
     struct part *whole = arg;
-    (void)head;
+    struct announced a;
+    struct object_meta m;
+    meta_from(whole->d->l, head, false, &m);
+    announced_from(whole->d->l, head, false, &a);
+    enum rc rc = check_pinned(whole->d->l, whole->d->tag, &m, err);
+    object_meta_done(&m);
+    if (rc == RC_OK)
+        rc = announced_merge(whole->d->q, whole->d->l, &a, err);
+    if (rc != RC_OK)
+        return rc;
     report(whole->d, -(int64_t)whole->n_done);
     whole->n_done = 0;
     return ftruncate(whole->d->fd, 0) == 0
@@ -183,12 +193,21 @@ static enum rc on_whole_start(void *arg, const struct net_response *head, struct
                : err_set(err, RC_IO, "cannot empty '%s' for another attempt", whole->d->path);
 }
 
+static enum rc on_whole_body(void *arg, const void *p, size_t n, struct err *err)
+{
+    struct part *whole = arg;
+    if (n > whole->n_bytes - whole->n_done)
+        return err_set_code(err, RC_CORRUPT, "size_mismatch", "'%s' has more than %llu bytes",
+                            whole->d->l->text, (unsigned long long)whole->n_bytes);
+    return on_part_body(arg, p, n, err);
+}
+
 static enum rc download_whole(struct download *d, struct announced *a, struct object_meta *m,
                               struct err *err)
 {
-    struct part whole = {.d = d, .n_bytes = UINT64_MAX};
+    struct part whole = {.d = d, .n_bytes = d->q->has_size ? d->q->size_bytes : UINT64_MAX};
     const struct ask ask = {.tag = d->tag, .unless_tag = d->q->unless_tag};
-    const struct net_sink sink = {on_whole_start, on_part_body, &whole};
+    const struct net_sink sink = {on_whole_start, on_whole_body, &whole};
     struct net_response r = {0};
     atomic_store(&d->n_bytes_done, 0);
     enum rc rc = store_ask(d->store, d->l, &ask, &sink, d->q->cancelled, &r, err);

@@ -230,6 +230,20 @@ def test_the_manifests_word(gcs, tmp_path, index):
     assert os.listdir(tmp_path) == []
 
 
+def test_no_more_is_read_than_promised(gcs, tmp_path):
+    # Announced: nothing of it is waited for.
+    gcs.fault("hang_body", times=99, kind="get")
+    result = client(gcs.env(), "--size", 10, "--stall-ms", 500, "download", "gs://b/k", tmp_path / "f")
+    assert result.failure == "corrupt size_mismatch" and gcs.count("get") == 1
+    # Not announced: it ends where it is too much, and the rest never comes.
+    gcs.clear_faults()
+    gcs.fault("flood", 200, kind="get")
+    result = client(gcs.env(), "--size", 10, "download", "gs://b/k", tmp_path / "f")
+    assert result.failure == "corrupt size_mismatch" and gcs.count("get") == 2
+    assert gcs.requests[-1].n_flooded < 100
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_failed_download_leaves_the_old_file(gcs, tmp_path):
     (tmp_path / "f").write_bytes(b"old")
     gcs.fault("status", 404, times=99, kind="get")

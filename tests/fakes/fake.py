@@ -10,6 +10,7 @@ A subclass answers in `answer(request)`. Faults are set by tests and taken in or
     truncate        half of the body, then closes       wrong_length    announces ARG bytes more, then closes
     corrupt         one byte of the body is flipped     body ARG        answers 200 with these bytes
     delay ARG       waits ARG seconds first             call ARG        calls ARG(request) first
+    flood ARG       ARG MiB in chunks, of no announced length; request.n_flooded of them went out
 """
 import http.server
 import socket
@@ -30,6 +31,7 @@ class Request:
         n = int(self.headers.get("content-length") or 0)
         self.body = handler.rfile.read(n) if n else b""
         self.kind, self.bucket, self.name, self.status = "other", None, None, None
+        self.n_flooded = 0
         self.connection = handler.client_address[1]
         self.time = time.monotonic()
 
@@ -94,6 +96,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body if cut is None else body[:cut])
             self.wfile.flush()
+
+
+    def flood(self, request, n_mib):
+        self.send_response_only(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for _ in range(n_mib):
+            self.wfile.write(b"100000\r\n" + bytes(1 << 20) + b"\r\n")
+            request.n_flooded += 1
+        self.wfile.write(b"0\r\n\r\n")
 
 
 class Fake:
@@ -181,6 +193,9 @@ class Fake:
         elif action == "hang":
             self.stopped.wait(60)
             handler.close_connection = True
+            return
+        elif action == "flood":
+            handler.flood(request, fault.arg)
             return
         if action == "status":
             response = Response(fault.arg, '{"error":{"message":"injected"}}', fault.headers)
