@@ -86,6 +86,8 @@ static enum rc on_part_start(void *arg, const struct net_response *head, struct 
     }
     meta_from(d->l, head, false, &m);
     enum rc rc = check_pinned(d->l, d->tag, &m, err);
+    if (rc == RC_OK)
+        rc = check_range(d->l, head, part->from, err);
     if (rc == RC_OK && m.size_bytes != d->size_bytes)
         rc = err_set(err, RC_CONFLICT, "'%s' was replaced meanwhile", d->l->text);
     object_meta_done(&m);
@@ -261,7 +263,8 @@ static enum rc download_remote(struct download *d, struct object_meta *m, struct
     }
     AUTO(mem_free_auto) char *pin = d->tag ? x_strdup(d->tag) : NULL;
     d->tag = pin;
-    bool in_parts = ranges && a.size_bytes >= PARALLEL_FROM_BYTES;
+    /* Parts are of one version only where its tag is no other one's. */
+    bool in_parts = ranges && a.size_bytes >= PARALLEL_FROM_BYTES && tag_is_exact(d->l, d->tag);
     if (in_parts) {
         d->size_bytes = a.size_bytes;
         rc = download_parts(d, err);

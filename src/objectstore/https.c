@@ -38,6 +38,11 @@ bool tag_is_etag(const char *tag)
     return tag[0] == '"' || strncmp(tag, "W/\"", 3) == 0;
 }
 
+bool tag_is_exact(const struct location *l, const char *tag)
+{
+    return tag && (tag[0] == '"' || (l->kind == LOCATION_GS && !tag_is_etag(tag)));
+}
+
 void prepare_etags(const struct ask *a, struct prepared *p)
 {
     /* A weak ETag never matches in If-Match: such a pin is checked on the answer (check_pinned). */
@@ -144,4 +149,19 @@ enum rc check_pinned(const struct location *l, const char *tag, const struct obj
         strcmp(tag, m->tag) == 0)
         return RC_OK;
     return err_set(err, RC_CONFLICT, "'%s' was replaced meanwhile", l->text);
+}
+
+enum rc check_range(const struct location *l, const struct net_response *r, uint64_t from,
+                    struct err *err)
+{
+    struct str range = net_response_header(r, "content-range");
+    const char *dash = range.n ? memchr(range.p, '-', range.n) : NULL;
+    struct str unit = STR("bytes ");
+    uint64_t first = 0;
+    if (dash && (size_t)(dash - range.p) > unit.n &&
+        str_eq_nocase((struct str){range.p, unit.n}, unit) &&
+        parse_uint64((struct str){range.p + unit.n, (size_t)(dash - range.p) - unit.n}, &first) &&
+        first == from)
+        return RC_OK;
+    return err_set(err, RC_CORRUPT, "'%s': other bytes came than were asked for", l->text);
 }

@@ -318,6 +318,8 @@ static enum rc on_read_start(void *arg, const struct net_response *head, struct 
     meta_from(s->l, head, false, &m);
     enum rc rc = check_pinned(s->l, s->request->tag, &m, err);
     object_meta_done(&m);
+    if (rc == RC_OK && head->status == 206)
+        rc = check_range(s->l, head, s->offset, err);
     s->n_done = 0;
     s->skip = head->status == 206 ? 0 : s->offset;
     return rc;

@@ -97,6 +97,9 @@ void https_prepare(const struct objectstore *o, const struct location *l, const 
 /* A tag is an ETag (quoted, maybe weak) or, for gs, a generation; https may have a Last-Modified.
  */
 bool tag_is_etag(const char *tag);
+/* No two versions have it. A weak ETag may outlast a change, and so may a Last-Modified, for a
+ * second. @tag may be NULL. */
+bool tag_is_exact(const struct location *l, const char *tag);
 void prepare_etags(const struct ask *a, struct prepared *p);
 void prepare_range(const struct ask *a, struct prepared *p);
 
@@ -172,6 +175,9 @@ void meta_from(const struct location *l, const struct net_response *r, bool is_j
 /* A server that ignores a condition answers with another version: RC_CONFLICT. */
 MUST_CHECK enum rc check_pinned(const struct location *l, const char *tag,
                                 const struct object_meta *m, struct err *err);
+/* That a 206 begins with byte @from, else RC_CORRUPT. */
+MUST_CHECK enum rc check_range(const struct location *l, const struct net_response *r,
+                               uint64_t from, struct err *err);
 
 /* ---- local.c ---- */
 

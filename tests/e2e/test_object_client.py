@@ -243,6 +243,59 @@ def test_large_s3_download_in_parts(s3, tmp_path):
     assert s3.auth_errors == []
 
 
+class Restless(Web):
+    """Each answer is of another version of /k, of the same size."""
+
+    def answer(self, request):
+        with self.lock:
+            self.files["/k"] = bytes([self.count() % 256]) * (17 << 20)
+            return super().answer(request)
+
+
+@pytest.mark.parametrize("etag, modified, why", [
+    (None, None, "no validator"), ('W/"1"', None, "a weak one"), (None, "Wed, 01 Jul 2026 00:00:00 GMT", "a second"),
+])
+def test_parts_are_of_one_version(authority, tmp_path, etag, modified, why):
+    env = {"SSL_CERT_FILE": authority.ca, "OFFLOADER_ALLOW_LOOPBACK": "1"}
+    with Restless(authority.context()) as web:
+        web.etags, web.etag, web.last_modified = etag is not None, etag, modified
+        assert client(env, "--size", 17 << 20, "download", web.url + "/k", tmp_path / "f").ok
+        assert len(set((tmp_path / "f").read_bytes())) == 1, why
+
+
+def test_https_download_in_parts(authority, tmp_path):
+    env = {"SSL_CERT_FILE": authority.ca, "OFFLOADER_ALLOW_LOOPBACK": "1"}
+    with Web(authority.context()) as web:
+        web.files["/k"] = random.Random(3).randbytes(17 << 20)
+        assert client(env, "download", web.url + "/k", tmp_path / "f").ok
+        assert (tmp_path / "f").read_bytes() == web.files["/k"]
+        assert sum("range" in r.headers and "if-match" in r.headers for r in web.seen("get")) == 3
+
+
+class Astray(Web):
+    """Answers a range with another one, or without saying which."""
+    says = True
+
+    def answer(self, request):
+        if "range" in request.headers:
+            request.headers["range"] = "bytes=0-" + str((8 << 20) - 1 if request.name == "/large" else 2)
+        response = super().answer(request)
+        if not self.says:
+            response.headers = [h for h in response.headers if h[0] != "Content-Range"]
+        return response
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_another_range_than_asked_for(authority, tmp_path, says):
+    env = {"SSL_CERT_FILE": authority.ca, "OFFLOADER_ALLOW_LOOPBACK": "1"}
+    with Astray(authority.context()) as web:
+        web.says = says
+        web.files["/k"], web.files["/large"] = b"0123456789", bytes(16 << 20)
+        assert client(env, "read", web.url + "/k", 5, 3).failure == "corrupt"
+        assert client(env, "download", web.url + "/large", tmp_path / "f").failure == "corrupt"
+        assert os.listdir(tmp_path) == []
+
+
 def test_a_part_is_retried(gcs, tmp_path):
     body = random.Random(2).randbytes(20 << 20)
     gcs.put("b", "k", body)
