@@ -111,11 +111,8 @@ void announced_from(const struct location *l, const struct net_response *r, bool
     }
     if (is_transcoded(r))
         return;
-    struct object_meta m;
-    meta_from(l, r, false, &m);
     a->has_size = r->status == 206 || net_response_header(r, "content-length").n > 0;
-    a->size_bytes = m.size_bytes;
-    object_meta_done(&m);
+    a->size_bytes = size_from(r);
     if (l->kind == LOCATION_GS)
         announce_goog(a, r);
     for (size_t i = 0; l->kind == LOCATION_S3 && r->status == 200 && i < ARRAY_LEN(kinds); i++)

@@ -84,7 +84,7 @@ static enum rc on_part_start(void *arg, const struct net_response *head, struct 
         d->no_ranges = true;
         return err_set(err, RC_INVALID, "'%s': the server does not serve ranges", d->l->text);
     }
-    meta_from(d->l, head, false, &m);
+    meta_from(d->store, d->l, head, false, &m);
     enum rc rc = check_pinned(d->l, d->tag, &m, err);
     if (rc == RC_OK)
         rc = check_range(d->l, head, part->from, err);
@@ -180,7 +180,7 @@ static enum rc on_whole_start(void *arg, const struct net_response *head, struct
     struct part *whole = arg;
     struct announced a;
     struct object_meta m;
-    meta_from(whole->d->l, head, false, &m);
+    meta_from(whole->d->store, whole->d->l, head, false, &m);
     announced_from(whole->d->l, head, false, &a);
     enum rc rc = check_pinned(whole->d->l, whole->d->tag, &m, err);
     object_meta_done(&m);
@@ -216,7 +216,7 @@ static enum rc download_whole(struct download *d, struct announced *a, struct ob
     if (rc != RC_OK)
         return rc;
     object_meta_done(m);
-    meta_from(d->l, &r, false, m);
+    meta_from(d->store, d->l, &r, false, m);
     announced_from(d->l, &r, false, a);
     net_response_done(&r);
     return m->unchanged ? RC_OK : check_pinned(d->l, d->tag, m, err);
@@ -238,7 +238,7 @@ static enum rc look(struct download *d, struct announced *a, struct object_meta 
         err_copy(err, &why);
         return rc;
     }
-    meta_from(d->l, &r, is_json, m);
+    meta_from(d->store, d->l, &r, is_json, m);
     announced_from(d->l, &r, is_json, a);
     *ret_ranges =
         a->has_size && (d->l->kind != LOCATION_HTTPS ||

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Google Cloud Storage. JSON API with bearer tokens or without credentials; with HMAC keys the XML
- * API, which speaks S3's language (s3.c). A tag is a generation; an endpoint that states none gives
- * ETags.
+ * API, which speaks S3's language (s3.c). A tag is a generation; the XML API, and an endpoint that
+ * states none, give ETags.
  */
 #include <string.h>
 

@@ -89,7 +89,7 @@ static char *owned_header(const struct net_response *r, const char *name)
 }
 
 /* Of the whole object: the part after the slash of a Content-Range, else Content-Length. */
-static uint64_t size_from(const struct net_response *r)
+uint64_t size_from(const struct net_response *r)
 {
     struct str range = net_response_header(r, "content-range");
     struct str length = net_response_header(r, "content-length");
@@ -116,8 +116,8 @@ static void meta_from_json(const struct net_response *r, struct object_meta *m)
     arena_done(&arena);
 }
 
-void meta_from(const struct location *l, const struct net_response *r, bool is_json_stat,
-               struct object_meta *ret)
+void meta_from(const struct objectstore *o, const struct location *l, const struct net_response *r,
+               bool is_json_stat, struct object_meta *ret)
 {
     *ret = (struct object_meta){.unchanged = r->status == 304};
     if (r->status == 304)
@@ -127,7 +127,8 @@ void meta_from(const struct location *l, const struct net_response *r, bool is_j
         return;
     }
     ret->size_bytes = size_from(r);
-    if (l->kind == LOCATION_GS)
+    /* By HMAC conditions are ETags, as S3 has them. */
+    if (l->kind == LOCATION_GS && gs_is_json(o))
         ret->tag = owned_header(r, "x-goog-generation");
     if (!ret->tag)
         ret->tag = owned_header(r, "etag");

@@ -234,7 +234,7 @@ static enum rc get_remote(struct objectstore *o, const struct location *l,
     enum rc rc = store_ask(o, l, &a, &sink, q->cancelled, &r, err);
     if (rc != RC_OK)
         return rc;
-    meta_from(l, &r, false, m);
+    meta_from(o, l, &r, false, m);
     announced_from(l, &r, false, &announced);
     net_response_done(&r);
     if (m->unchanged)
@@ -287,7 +287,7 @@ enum rc objectstore_stat(struct objectstore *o, const struct object_request *req
         struct net_response r = {0};
         rc = store_ask(o, &l, &a, NULL, request->cancelled, &r, err);
         if (rc == RC_OK)
-            meta_from(&l, &r, l.kind == LOCATION_GS && gs_is_json(o), &m);
+            meta_from(o, &l, &r, l.kind == LOCATION_GS && gs_is_json(o), &m);
         net_response_done(&r);
         if (rc == RC_OK && !m.unchanged)
             rc = check_pinned(&l, request->tag, &m, err);
@@ -303,6 +303,7 @@ enum rc objectstore_stat(struct objectstore *o, const struct object_request *req
 /* ---- a range ---- */
 
 struct read_sink {
+    const struct objectstore *o;
     const struct location *l;
     const struct object_request *request;
     uint64_t offset;
@@ -315,7 +316,7 @@ static enum rc on_read_start(void *arg, const struct net_response *head, struct 
 {
     struct read_sink *s = arg;
     struct object_meta m;
-    meta_from(s->l, head, false, &m);
+    meta_from(s->o, s->l, head, false, &m);
     enum rc rc = check_pinned(s->l, s->request->tag, &m, err);
     object_meta_done(&m);
     if (rc == RC_OK && head->status == 206)
@@ -345,7 +346,7 @@ static enum rc read_remote(struct objectstore *o, const struct location *l,
                            struct err *err)
 {
     const struct ask a = {.tag = q->tag, .has_range = true, .from = offset, .to = offset + n - 1};
-    struct read_sink s = {.l = l, .request = q, .offset = offset, .to = to, .n = n};
+    struct read_sink s = {.o = o, .l = l, .request = q, .offset = offset, .to = to, .n = n};
     const struct net_sink sink = {on_read_start, on_read_body, &s};
     struct net_response r = {0};
     enum rc rc = store_ask(o, l, &a, &sink, q->cancelled, &r, err);
@@ -397,7 +398,7 @@ enum rc objectstore_credential_source(struct objectstore *o, const char *url, ch
         rc = aws_chain_get(o->chain, NULL, NULL, &c, err);
         words = rc == RC_OK ? c.source : words;
         aws_credentials_done(&c);
-    } else if (signs && o->settings.s3_key_id) {
+    } else if (keys_apply(o, &l)) {
         words = s3_source(o);
     } else if (l.kind == LOCATION_LOCAL) {
         words = "none needed";

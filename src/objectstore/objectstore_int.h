@@ -35,7 +35,7 @@ struct store_settings { /* strings owned */
     bool s3_path_style;
     bool s3_chain;
     char *s3_region;
-    char *s3_key_id, *s3_secret, *s3_session_token; /* NULL when not set */
+    char *s3_key_id, *s3_secret, *s3_session_token; /* NULL when not set; see keys_apply() */
     bool allow_loopback;
 };
 MUST_CHECK enum rc settings_from(const char *(*get)(const char *name), bool anonymous_by_default,
@@ -106,6 +106,9 @@ void prepare_range(const struct ask *a, struct prepared *p);
 /* True when gs:// is asked by the JSON API, false when by HMAC and the XML API. */
 bool gs_is_json(const struct objectstore *o);
 
+/* True when the static keys are those of @l's store. HMAC keys are Google's: not for AWS. */
+bool keys_apply(const struct objectstore *o, const struct location *l);
+
 /* Sends with credentials, once more after a refused token; any status is RC_OK. */
 MUST_CHECK enum rc store_send(struct objectstore *o, const struct location *l,
                               const struct prepared *p, const struct net_sink *sink,
@@ -170,8 +173,10 @@ MUST_CHECK enum rc announced_check_file(const struct announced *a, const struct 
 const char *checksum_name(enum checksum_kind kind);
 
 /* Fills @ret from an answer. @is_json_stat: the body is the JSON API's object resource. */
-void meta_from(const struct location *l, const struct net_response *r, bool is_json_stat,
-               struct object_meta *ret);
+void meta_from(const struct objectstore *o, const struct location *l, const struct net_response *r,
+               bool is_json_stat, struct object_meta *ret);
+/* Of the whole object, as the head of an answer says; else the bytes that came. */
+uint64_t size_from(const struct net_response *r);
 /* A server that ignores a condition answers with another version: RC_CONFLICT. */
 MUST_CHECK enum rc check_pinned(const struct location *l, const char *tag,
                                 const struct object_meta *m, struct err *err);

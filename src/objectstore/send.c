@@ -110,6 +110,15 @@ static enum rc send_keys(struct objectstore *o, struct net_request *q, struct ne
     return rc;
 }
 
+bool keys_apply(const struct objectstore *o, const struct location *l)
+{
+    const struct store_settings *s = &o->settings;
+    bool are_googles = s->gcs_auth == GCS_AUTH_HMAC;
+    if (l->kind == LOCATION_GS)
+        return are_googles;
+    return l->kind == LOCATION_S3 && s->s3_key_id && (!are_googles || s->s3_endpoint_is_named);
+}
+
 enum rc store_send(struct objectstore *o, const struct location *l, const struct prepared *p,
                    const struct net_sink *sink, size_t limit_body_bytes,
                    const _Atomic bool *cancelled, struct net_response *ret, struct err *err)
@@ -122,7 +131,7 @@ enum rc store_send(struct objectstore *o, const struct location *l, const struct
     bool signs = l->kind == LOCATION_S3 || (l->kind == LOCATION_GS && !gs_is_json(o));
     if (signs && o->chain)
         return send_chain(o, &q, ret, err);
-    if (signs && o->settings.s3_key_id)
+    if (keys_apply(o, l))
         return send_keys(o, &q, ret, err);
     return net_fetch(o->net, &q, ret, err);
 }
@@ -160,6 +169,8 @@ static const char *advice(const struct objectstore *o, const struct location *l,
     if (l->kind == LOCATION_S3 && o->chain)
         return "; the credentials are those of OFFLOADER_S3_AUTH=chain: `offloader doctor` names "
                "their source";
+    if (l->kind == LOCATION_S3 && o->settings.s3_key_id && !keys_apply(o, l))
+        return "; no credentials were sent: with OFFLOADER_S3_TYPE=gcs the keys are Google's";
     if (l->kind == LOCATION_S3 && !o->settings.s3_key_id)
         return "; no credentials were sent: set OFFLOADER_S3_KEY_ID and OFFLOADER_S3_SECRET, or "
                "OFFLOADER_S3_AUTH=chain";

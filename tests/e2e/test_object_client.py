@@ -356,6 +356,26 @@ def test_gs_by_hmac_wins(s3):
     assert s3.auth_errors == []
 
 
+def test_gs_by_hmac_under_conditions(s3, tmp_path):
+    s3.generations = True
+    env = {**s3.env("AKIDEXAMPLE"), "OFFLOADER_S3_TYPE": "gcs"}
+    s3.put("b", "k", b"0123456789")
+    tag = everything(env, "gs://b/k", b"0123456789", tmp_path)
+    s3.put("b", "k", b"new")
+    replaced(env, "gs://b/k", tag, tmp_path)
+    assert s3.auth_errors == []
+
+
+def test_hmac_keys_are_for_google_alone(s3):
+    env = {"OFFLOADER_S3_TYPE": "gcs", "OFFLOADER_S3_KEY_ID": "GOOG1E", "OFFLOADER_S3_SECRET": "s"}
+    assert client(env, "source", "gs://b/k").out == b"OFFLOADER_S3_KEY_ID\n"
+    assert client(env, "source", "s3://b/k").out == b"anonymous\n"
+    # At an endpoint that the operator names, s3:// is that store.
+    env = {**s3.env("AKIDEXAMPLE"), "OFFLOADER_S3_TYPE": "gcs"}
+    s3.put("b", "k", "x")
+    assert client(env, "get", "s3://b/k").out == b"x" and s3.auth_errors == []
+
+
 # ---- connections ----
 
 def test_keep_alive_and_sixteen_in_flight(gcs):

@@ -42,6 +42,7 @@ class S3(Fake):
     def __init__(self, keys=None, region="us-east-1", page_size=1000, tls=None):
         self.buckets, self.keys, self.region, self.page_size = {}, keys, region, page_size
         self.encodes = True      # obeys encoding-type=url
+        self.generations = False  # states x-goog-generation too, as Google's XML API does
         self.expired = set()     # key ids that are answered ExpiredToken
         self.auth_errors = []
         self.role, self.role_keys = "web-role", []  # (key id, secret, token, seconds), the last one for good
@@ -171,6 +172,8 @@ class S3(Fake):
         if request.headers.get("if-match", o.etag) != o.etag:
             return self.error(412, "PreconditionFailed")
         headers = [("ETag", o.etag), ("Accept-Ranges", "bytes")]
+        if self.generations:
+            headers.append(("x-goog-generation", str(1700000000000000 + zlib.crc32(o.body))))
         if request.headers.get("if-none-match") == o.etag:
             return Response(304, b"", headers)
         if request.headers.get("x-amz-checksum-mode") == "ENABLED" and "range" not in request.headers:

@@ -2,22 +2,9 @@
 /* The environment of the stores: defaults, endpoints as host or URL, styles, who wins, what is
  * malformed. */
 #include "base/mem.h"
+#include "environment.h"
 #include "objectstore/objectstore_int.h"
 #include "unit.h"
-
-static const char *const *environment;
-
-static const char *get(const char *name)
-{
-    size_t n = strlen(name);
-    for (const char *const *p = environment; *p; p++)
-        if (strncmp(*p, name, n) == 0 && (*p)[n] == '=')
-            return *p + n + 1;
-    return NULL;
-}
-
-#define ENV(...) ((const char *const[]){__VA_ARGS__, NULL})
-#define KEYS "OFFLOADER_S3_KEY_ID=k", "OFFLOADER_S3_SECRET=s"
 
 struct row {
     const char *why, *const *environment;
