@@ -13,7 +13,7 @@
 #define LIMIT_PLACES 256
 
 struct place {
-    char *url;      /* owned; a prefix that ends in '/', or an object */
+    char *url;      /* owned; a bucket's prefix that ends in '/', or an object */
     const char *of; /* borrowed: what needs it */
 };
 struct places {
@@ -21,15 +21,20 @@ struct places {
     size_t n;
 };
 
+/* A bucket's, to be listed: what is behind https:// can only be read. */
+static bool is_prefix(const char *url)
+{
+    return str_ends(str_from(url), "/") && !str_starts(str_from(url), "http");
+}
+
 /* Once for each bucket or host and kind. */
 static void add_place(struct places *p, const char *url, const char *of)
 {
     size_t root = strcspn(url, ":") + 3;
     root += strcspn(url + root, "/");
-    bool is_prefix = str_ends(str_from(url), "/");
     for (size_t i = 0; i < p->n; i++)
         if (strncmp(p->items[i].url, url, root + 1) == 0 &&
-            str_ends(str_from(p->items[i].url), "/") == is_prefix)
+            is_prefix(p->items[i].url) == is_prefix(url))
             return;
     if (p->n < LIMIT_PLACES)
         p->items[p->n++] = (struct place){x_strdup(url), of};
@@ -172,7 +177,7 @@ static void tell_place(struct doctor *d, const struct place *p)
         return;
     }
     doctor_say(d, "store", DOCTOR_OK, NULL, "credentials for %s: %s", p->of, source);
-    if (str_ends(str_from(p->url), "/"))
+    if (is_prefix(p->url))
         tell_prefix(d, p->url);
     else
         tell_read(d, p->url);

@@ -183,10 +183,10 @@ def test_listing_is_not_reading(doctor, tmp_path):
 
 def test_a_signed_url_is_shown_without_its_signature(doctor, tmp_path):
     with Web() as web:
-        web.files["/m.json"] = b"{}"
-        url = f"{web.url}/m.json?X-Amz-Credential=AKIDEXAMPLE&X-Amz-Signature=signature-of-the-tests"
+        web.files["/m/"] = b"{}"
+        url = f"{web.url}/m/?X-Amz-Credential=AKIDEXAMPLE&X-Amz-Signature=signature-of-the-tests/"
         said = messages(doctor(write_tree(tmp_path / "project", sourced({"type": "manifest", "url": url}))), "store")
-        assert f"{web.url}/m.json: may be read (2 bytes)" in said, said
+        assert f"{web.url}/m/: may be read (2 bytes)" in said, said
         web.files.clear()
         document = doctor(tmp_path / "project")
         assert any("cannot be read" in f for f in failures(document)), document
