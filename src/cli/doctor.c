@@ -12,6 +12,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "cli/findings.h"
 #include "cli/place.h"
 #include "markup/markup.h"
 #include "refresh/config_source.h"
@@ -53,13 +54,19 @@ bool doctor_is_healthy(const struct doctor *d)
 
 void doctor_print(const struct doctor *d)
 {
+    struct buf b;
+    buf_init(&b, 16u << 20);
     for (size_t i = 0; i < d->n_checks; i++) {
         const struct doctor_check *c = &d->checks[i];
-        printf("%-5s %-12s %s\n", status_word(c->status), c->area, c->message);
+        buf_printf(&b, "%-5s %-12s ", status_word(c->status), c->area);
+        findings_put_text(&b, c->message);
+        buf_putc(&b, '\n');
         if (c->hint && c->status != DOCTOR_OK)
-            printf("%-18s -> %s\n", "", c->hint);
+            buf_printf(&b, "%-18s -> %s\n", "", c->hint);
     }
-    printf("%s\n", doctor_is_healthy(d) ? "Nothing is in the way." : "Something needs attention.");
+    printf("%s%s\n", buf_cstr(&b),
+           doctor_is_healthy(d) ? "Nothing is in the way." : "Something needs attention.");
+    buf_done(&b);
 }
 
 void doctor_print_json(const struct doctor *d)

@@ -4,8 +4,7 @@
 
 #include "markup/markup.h"
 
-/* Text of a file on a terminal: control characters are shown, not obeyed. */
-static void put_text(struct buf *b, const char *text)
+void findings_put_text(struct buf *b, const char *text)
 {
     for (; *text; text++) {
         if ((unsigned char)*text < 0x20 || *text == 0x7f)
@@ -17,20 +16,20 @@ static void put_text(struct buf *b, const char *text)
 
 static void put_line(struct buf *b, const struct finding *f)
 {
-    put_text(b, f->file);
+    findings_put_text(b, f->file);
     buf_putc(b, ':');
     if (f->line)
         buf_printf(b, "%d:%d:", f->line, f->column);
     buf_putc(b, ' ');
     if (*f->path) {
-        put_text(b, f->path);
+        findings_put_text(b, f->path);
         buf_put_literal(b, ": ");
     }
     buf_printf(b, "%s: %s", f->code, f->severity == FINDING_WARNING ? "warning: " : "");
-    put_text(b, f->message);
+    findings_put_text(b, f->message);
     if (f->hint) {
         buf_put_literal(b, " (");
-        put_text(b, f->hint);
+        findings_put_text(b, f->hint);
         buf_putc(b, ')');
     }
     buf_putc(b, '\n');

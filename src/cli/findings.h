@@ -8,6 +8,8 @@
 #include "base/buf.h"
 #include "base/errlist.h"
 
+/* Text of a file for a terminal: control characters are shown, not obeyed. */
+void findings_put_text(struct buf *b, const char *text);
 /* `<file>:<line>:<col>: <path>: <code>: <message> (<hint>)` a line: stdout for a command whose
  * result they are, stderr for others. */
 void findings_print(FILE *to, const struct errlist *findings);

@@ -62,6 +62,9 @@ def test_text_for_people(project, tmp_path):
     done = subprocess.run([BIN, "doctor", "--config", str(tmp_path / "none")], env=env, capture_output=True, text=True,
                           check=False)
     assert done.returncode == 1 and "FAIL" in done.stdout and "->" in done.stdout
+    (project / "offloader.yml").write_text('version: 1\nauth: none\n"\\e[31m": 1\n')
+    done = subprocess.run([BIN, "doctor", "--config", str(project)], env=env, capture_output=True, text=True, check=False)
+    assert "\x1b" not in done.stdout and "\\x1b[31m: unknown_field" in done.stdout, "text of a file is shown, not obeyed"
     assert subprocess.run([BIN, "doctor", "--nope"], env=env, capture_output=True, check=False).returncode == 2
 
 
