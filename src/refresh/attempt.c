@@ -101,7 +101,6 @@ static void record_locked(struct state *s, const struct outcome *o, int64_t at_u
                                                           [ATTEMPT_FAILED] = MREFRESH_FAILED};
     metrics_refresh(s->metrics_slot, counted[o->status], duration_us);
     s->source_reachable = o->source_reachable;
-    s->has_seen = o->has_seen && o->status != ATTEMPT_FAILED && !may_heal(o->err.code);
     memcpy(s->seen, o->seen, sizeof s->seen);
     a->at_us = at_us;
     a->duration_us = duration_us;
@@ -178,6 +177,7 @@ static struct tally tally_of(const struct state *s, const struct outcome *out)
                           .fresh_id = out->snapshot ? out->snapshot->snapshot_id : NULL,
                           .was_untouched = out->was_untouched,
                           .has_look = out->has_seen,
+                          .may_pass = out->status == ATTEMPT_FAILED || may_heal(out->err.code),
                           .active_is_broken = s->active && atomic_load(&s->active->is_broken)};
 }
 
@@ -224,10 +224,8 @@ static void settle_in_turn_locked(struct state *s, struct outcome *out, int64_t 
     enum verdict v = decide_durably_locked(s, out, &tempo);
     if (!takes_over(v))
         discard(TAKE(out->snapshot));
-    if (v == VERDICT_SUPERSEDED) {
-        s->has_seen = false;
+    if (v == VERDICT_SUPERSEDED)
         return;
-    }
     if (v == VERDICT_DISCARD)
         out->status = ATTEMPT_UNCHANGED;
     record_locked(s, out, at_us, now_us - started_us);
@@ -250,7 +248,7 @@ static void make_order_locked(struct state *s, struct order *o)
     decide_begin(&s->machine, monotonic_us());
     *o = (struct order){
         .errand = s->machine.running,
-        .has_seen = s->has_seen && s->machine.running.uses_look,
+        .has_seen = s->machine.running.uses_look,
         .active = snapshot_ref(s->active),
     };
     bool is_cutover = o->errand.is_cutover;

@@ -37,6 +37,13 @@ void decide_check(struct machine *m)
     m->wants_check = true;
 }
 
+void decide_check_anew(struct machine *m)
+{
+    m->wants_check = true;
+    if (m->retry_us)
+        m->has_look = false;
+}
+
 void decide_rebuild(struct machine *m)
 {
     if (*m->active_id)
@@ -77,6 +84,7 @@ bool decide_rollback(struct machine *m)
     put_id(m->active_id, m->previous_id);
     put_id(m->previous_id, NULL);
     m->wants_rebuild = false; /* it was meant for what was left */
+    m->has_look = false;      /* checks compare with what serves: the source is read again */
     return true;
 }
 
@@ -94,6 +102,7 @@ enum decide_reload decide_reload(struct machine *m, const struct contract *fresh
 {
     bool had_pending = m->has_pending;
     *ret_cancel = false;
+    m->has_look = false; /* the source, the checks or the contract may be others now */
     if (same(m->served.contract, fresh->contract) || !*m->active_id) {
         bool moved =
             !same(m->served.origin, fresh->origin) || !same(m->served.contract, fresh->contract);
@@ -146,15 +155,16 @@ int64_t decide_wake_us(const struct machine *m, bool held)
 void decide_begin(struct machine *m, int64_t now_us)
 {
     assert(!m->is_running && !m->is_removed);
-    bool retries = m->retry_us && now_us >= m->retry_us;
     bool rebuilds = m->wants_rebuild && !m->has_pending;
+    bool waits = m->retry_us && now_us < m->retry_us; /* a check between two tries */
+    bool tries = m->retry_us || rebuilds;
     m->running = (struct errand){
         .epoch = m->epoch,
         .is_cutover = m->has_pending,
         .forced = m->wants_forced,
         .override_checks = m->wants_forced && m->wants_override,
         .rebuilds = rebuilds,
-        .uses_look = !m->wants_forced && !rebuilds && !retries,
+        .uses_look = m->has_look && !m->wants_forced && (waits || !tries),
         .answers = m->wants_forced ? m->n_asked : m->n_answered,
     };
     put_id(m->running.active_id, m->active_id);
@@ -206,6 +216,9 @@ static void schedule(struct machine *m, const struct tally *t, const struct temp
 {
     int64_t regular_us = tempo->every_us ? tempo->now_us + tempo->every_us : 0;
     bool retries = m->has_pending || m->wants_rebuild || t->status == DECIDE_FAILED;
+    /* A fault that may pass is looked into again: by the retry, or where there is none by any
+     * check. */
+    m->has_look = t->has_look && (retries || !t->may_pass);
     if (t->was_untouched && m->retry_us) { /* a cheap look between two tries */
         m->next_us = sooner(m->retry_us, regular_us);
         return;
@@ -217,7 +230,7 @@ static void schedule(struct machine *m, const struct tally *t, const struct temp
     } else if (m->has_pending) {
         m->retry_us = tempo->now_us + decide_backoff_us(m->failures, CUTOVER_RETRY_FIRST_US,
                                                         CUTOVER_RETRY_LIMIT_US, tempo->dice);
-        m->next_us = t->has_look ? sooner(m->retry_us, regular_us) : m->retry_us;
+        m->next_us = m->has_look ? sooner(m->retry_us, regular_us) : m->retry_us;
     } else {
         int64_t limit_us = tempo->every_us ? tempo->every_us : RETRY_LIMIT_US;
         m->retry_us =
@@ -249,6 +262,7 @@ enum verdict decide_settle(struct machine *m, const struct tally *t, const struc
         m->wants_forced |= e.forced; /* D6 */
         m->wants_override |= e.override_checks;
         m->wants_rebuild |= rebuilds;
+        m->has_look = false;
         return v;
     }
     if (v == VERDICT_CUTOVER) {

@@ -23,7 +23,9 @@
  * target a reload replaced changes nothing, and who waits for it is answered by the next. D7 Every
  * ask is answered by an attempt that began after it, or that was doing at least as much already.
  * D8 The rollback target is of another id than what serves, and not known to be broken. D9 A
- * rebuild is wanted, or runs, until what it was meant for is built again or serves no more.
+ * rebuild is wanted, or runs, until what it was meant for is built again or serves no more. D10
+ * What failed is tried again by its retry; until then a check reads a source that looks another
+ * way, and no other.
  */
 #ifndef OFFLOADER_REFRESH_DECIDE_H
 #define OFFLOADER_REFRESH_DECIDE_H
@@ -57,6 +59,7 @@ struct machine {
     char active_id[DECIDE_ID_BYTES], previous_id[DECIDE_ID_BYTES]; /* "": none */
     char quarantined[DECIDE_ID_BYTES];                             /* "": none */
     bool wants_check, wants_forced, wants_override, wants_rebuild;
+    bool has_look; /* what the source looked like at the last attempt is known, and all of it */
     bool is_running;
     struct errand running;
     uint64_t epoch;
@@ -79,6 +82,7 @@ struct tally { /* what an attempt came to */
     const char *fresh_id;  /* of what was built; NULL unless OK. Borrowed for the call. */
     bool was_untouched;    /* UNCHANGED because the source looked the same */
     bool has_look;         /* the source's look is known, so that a cheap check can follow */
+    bool may_pass;         /* a fault that may pass while the source looks the same */
     bool active_is_broken; /* what serves does not verify: it is no rollback target */
 };
 struct tempo {
@@ -92,6 +96,8 @@ void decide_init(struct machine *m, const struct contract *served, const char *a
 
 /* ---- events ---- */
 void decide_check(struct machine *m); /* soon, not forced */
+/* The same for an operator: what failed and waits for its next try is tried now. */
+void decide_check_anew(struct machine *m);
 /* A forced refresh. Returns the ask's number; it is answered when n_answered reaches it. */
 uint64_t decide_ask(struct machine *m, bool override_checks);
 void decide_rebuild(

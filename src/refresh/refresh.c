@@ -161,7 +161,6 @@ static enum rc roll_back_locked(struct state *s, char *ret_snapshot_id, struct e
     struct snapshot *left = s->active;
     s->active = TAKE(s->previous);
     s->quality_warning = s->active->quality_warning;
-    s->has_seen = false; /* gates compare with what serves: the source is read again */
     const struct event_field fields[] = {{"snapshot_id", s->active->snapshot_id},
                                          {"left", left->snapshot_id}};
     events_add(EVENT_ROLLBACK, s->id, fields, ARRAY_LEN(fields), "rolled back from %s to %s",
@@ -209,7 +208,7 @@ void refresh_check_all(struct refresh *r)
 {
     LOCKED(&r->lock);
     for (size_t i = 0; i < r->n_states; i++)
-        decide_check(&r->states[i]->machine);
+        decide_check_anew(&r->states[i]->machine);
     cond_broadcast(&r->changed);
 }
 

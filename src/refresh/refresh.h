@@ -78,7 +78,8 @@ enum reload_result { RELOAD_UNCHANGED, RELOAD_APPLIED };
  */
 MUST_CHECK enum rc refresh_reload(struct refresh *r, enum reload_result *ret, char ret_revision[17],
                                   struct err *err);
-void refresh_check_all(struct refresh *r); /* every dataset soon, not forced */
+/* Every dataset soon, not forced; what failed does not wait for its retry. */
+void refresh_check_all(struct refresh *r);
 void refresh_sync_soon(
     struct refresh *r); /* reload and check every dataset, on refresh's own thread */
 void refresh_hold(struct refresh *r, bool held);

@@ -51,8 +51,7 @@ struct state {
     bool quality_warning;
     bool index_is_stale; /* the index on disk could not be written and says less than what serves */
     bool is_moving;      /* see moves.c */
-    uint8_t seen[32];    /* what the manifest looked like at the last attempt */
-    bool has_seen;
+    uint8_t seen[32];    /* what the source looked like then; the machine knows if it counts */
     struct source_memory memory; /* of the state's own thread, no lock */
     uint64_t left_from;          /* the same: the first build that could not be removed; 0: none */
     bool is_materializing;

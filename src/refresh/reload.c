@@ -61,7 +61,6 @@ static void reconcile(struct state *s, struct project_ref *fresh, int index)
         s->pending = project_ref_get(fresh);
         s->pending_index = index;
     }
-    s->has_seen = false; /* the source, the checks or the contract may be others now */
     if (is_left_behind(s, fresh->project, index))
         decide_rebuild(&s->machine);
     decide_check(&s->machine);

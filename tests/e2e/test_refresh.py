@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """When data refreshes: detection, sources, backoff, independence, hold, quarantine, healing (snapshots.md)."""
+import datetime
 import glob
 import json
 import os
@@ -109,21 +110,55 @@ def test_a_rejected_snapshot_is_not_built_again_and_again(serve, project):
     assert metric(s, 'offloader_refresh_ok{dataset="kv"}') == 0
 
 
+def break_builds(s):
+    """Nothing can be built until the file that this returns is gone."""
+    temporary = os.path.join(s.cache, "temporary")
+    shutil.rmtree(temporary)
+    open(temporary, "w").close()
+    return temporary
+
+
 def test_failures_back_off_up_to_the_interval(serve, project):
     p = project()
     p.publish("r1", [("a", 1)])
-    s = serve(p.path, OFFLOADER_REFRESH_INTERVAL="2")
-    temporary = os.path.join(s.cache, "temporary")
-    shutil.rmtree(temporary)
-    open(temporary, "w").close()  # nothing can be built
+    s = serve(p.path, OFFLOADER_REFRESH_INTERVAL="3")
+    temporary = break_builds(s)
     p.publish("r2", [("a", 2)])
-    wait_for(lambda: s.dataset("kv")["last_attempted"]["status"] == "failed", "a failure")
-    assert served(s) == "r1" and s.dataset("kv")["last_attempted"]["snapshot_id"] == "r2"
-    n = metric(s, 'offloader_refresh_total{dataset="kv",status="failed"}')
-    wait_for(lambda: metric(s, 'offloader_refresh_total{dataset="kv",status="failed"}') >= n + 2, "retries")
+    at, pauses = datetime.datetime.fromisoformat, {}  # by attempt: from its end to the next, as planned
+
+    def four_failed():
+        d = s.dataset("kv")
+        last = d["last_attempted"]
+        if last["status"] == "failed":
+            assert last["snapshot_id"] == "r2"
+            pause = (at(d["next_refresh_at"]) - at(last["at"])).total_seconds() - last["duration_ms"] / 1000
+            pauses[last["at"]] = max(pause, pauses.get(last["at"], 0))  # less where the answer took its time
+        return len(pauses) >= 4
+
+    wait_for(four_failed, "retries")
+    planned = list(pauses.values())  # 1 s, 2 s, 3 s, 3 s, each less up to a quarter
+    assert planned[0] < 2.01 and 2.2 < planned[-1] < 3.01 and max(planned) < 3.01, planned
+    assert served(s) == "r1"
     os.unlink(temporary)
     wait_for(lambda: served(s) == "r2", "recovery by itself")
     assert s.dataset("kv")["refresh_error"] is None
+
+
+def test_ticks_of_config_sync_do_not_bypass_the_backoff(serve, project):
+    """They look at the manifest, and leave what failed to its retry; SIGHUP does not."""
+    p = project()
+    p.publish("r1", [("a", 1)])
+    s = serve(p.path, OFFLOADER_REFRESH_INTERVAL="600", OFFLOADER_CONFIG_SYNC_INTERVAL="1")
+    temporary = break_builds(s)
+    p.publish("r2", [("a", 2)])
+    wait_for(lambda: s.dataset("kv")["last_attempted"]["status"] == "failed", "a failure")
+    looks = lambda: metric(s, 'offloader_refresh_total{dataset="kv",status="unchanged"}') or 0  # noqa: E731
+    before = looks()
+    wait_for(lambda: looks() >= before + 4, "looks between the tries", 30)
+    assert s.dataset("kv")["last_attempted"]["status"] == "failed"  # what was wrong still is
+    os.unlink(temporary)
+    s.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: served(s) == "r2", "an operator's try")
 
 
 def test_a_hanging_build_delays_no_other_dataset(serve, project):

@@ -294,6 +294,26 @@ def test_an_endpoint_moved_to_a_dataset_under_cutover_answers_all_the_time(serve
     assert (a.rows, a.meta["version"]) == ([{"id": 3, "extra": 4}], 2)
 
 
+def test_a_waiting_cutover_is_not_built_at_each_look(serve, tmp_path):
+    p = Stamped(tmp_path / "project")
+    p.publish(1)
+    s = serve(p.path, OFFLOADER_REFRESH_INTERVAL="1")
+    p.configure(1)
+    p.publish(2)
+    late = p.path / "data/2-1.csv"
+    kept = late.read_bytes()
+    late.unlink()
+    s.post("/reload")
+    wait_for(lambda: (s.dataset("kv")["refresh_error"] or {}).get("code") == "missing_file", "the first try")
+    count = lambda status: metric(s, f'offloader_refresh_total{{dataset="kv",status="{status}"}}') or 0  # noqa: E731
+    tries, looks = count("rejected"), count("unchanged")
+    wait_for(lambda: count("unchanged") >= looks + 2, "looks between the tries", 30)
+    assert count("rejected") == tries and s.dataset("kv")["cutover_pending"]
+    late.write_bytes(kept)
+    s.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: not s.dataset("kv")["cutover_pending"], "an operator's try")
+
+
 def test_rollback_while_a_cutover_is_pending(serve, tmp_path):
     p = Stamped(tmp_path / "project")
     p.publish(1)

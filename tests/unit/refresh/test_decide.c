@@ -16,11 +16,15 @@ struct world {
     bool held;
     /* the source */
     int source_id, source_contract;
-    enum { SOURCE_GOOD, SOURCE_BAD, SOURCE_DOWN } source_mood;
+    /* LATE: a data file is not there yet. FULL: there is no room to build. */
+    enum { SOURCE_GOOD, SOURCE_BAD, SOURCE_LATE, SOURCE_FULL, SOURCE_DOWN } source_mood;
+    unsigned source_version; /* how it looks */
     /* the attempt that runs: what it read */
     int read_id, read_contract, read_mood;
-    bool read_skips;
-    int began_with; /* what was active then */
+    unsigned read_version, seen_version; /* by this one; by the last one */
+    bool read_skips, read_untouched;
+    int began_with;    /* what was active then */
+    int64_t barred_us; /* no full attempt before this, but for news or somebody who asks */
     struct contract aim;
     /* our own account */
     int active, previous, quarantined; /* ids; -1: none */
@@ -103,6 +107,11 @@ static void begin(struct world *w)
     w->read_id = w->source_id;
     w->read_contract = w->source_contract;
     w->read_mood = w->source_mood;
+    w->read_version = w->source_version;
+    w->read_untouched = w->m.running.uses_look && w->source_mood != SOURCE_DOWN &&
+                        w->read_version == w->seen_version;
+    bool is_look = w->m.running.uses_look || w->read_version != w->seen_version;
+    HOLDS(w, was_forced || is_look || w->now_us >= w->barred_us); /* D10 */
     name_of(w->source_id, name);
     w->read_skips = decide_skips(&w->m.running, name);
 }
@@ -112,9 +121,15 @@ static enum decide_status outcome_of(const struct world *w)
 {
     if (w->read_mood == SOURCE_DOWN)
         return DECIDE_FAILED;
+    if (w->read_untouched)
+        return DECIDE_UNCHANGED;
     if (w->read_mood == SOURCE_BAD || w->read_contract != w->aim.contract[0])
         return DECIDE_REJECTED;
-    return w->read_skips ? DECIDE_UNCHANGED : DECIDE_OK;
+    if (w->read_skips)
+        return DECIDE_UNCHANGED;
+    return w->read_mood == SOURCE_LATE   ? DECIDE_REJECTED
+           : w->read_mood == SOURCE_FULL ? DECIDE_FAILED
+                                         : DECIDE_OK;
 }
 
 static void took_over(struct world *w, enum verdict v)
@@ -167,7 +182,10 @@ static void finish(struct world *w)
     name_of(w->read_id, name);
     struct tally t = {.status = status,
                       .fresh_id = status == DECIDE_OK ? name : NULL,
-                      .has_look = status != DECIDE_FAILED,
+                      .was_untouched = w->read_untouched,
+                      .has_look = w->read_mood != SOURCE_DOWN,
+                      .may_pass = status == DECIDE_FAILED ||
+                                  (status == DECIDE_REJECTED && w->read_mood == SOURCE_LATE),
                       .active_is_broken = w->active_is_broken};
     struct tempo tempo = {w->now_us, roll(w, 4) ? 30 * SECOND : 0, (uint32_t)roll(w, UINT32_MAX)};
     struct machine plan = w->m;
@@ -175,7 +193,7 @@ static void finish(struct world *w)
     bool takes = v == VERDICT_SWAP || v == VERDICT_REBUILT || v == VERDICT_CUTOVER;
     if (takes && index_fails) { /* as attempt.c does */
         plan = w->m;
-        t = (struct tally){.status = DECIDE_FAILED};
+        t = (struct tally){.status = DECIDE_FAILED, .has_look = true, .may_pass = true};
         v = decide_settle(&plan, &t, &tempo);
         takes = false;
     } else if (takes && roll(w, 8) == 0) { /* something breaks while the index is written */
@@ -200,6 +218,8 @@ static void finish(struct world *w)
         tempo.every_us > CUTOVER_RETRY_LIMIT_US ? tempo.every_us : CUTOVER_RETRY_LIMIT_US;
     HOLDS(w, !w->m.next_us || w->m.next_us - w->now_us <= limit_us || v == VERDICT_SUPERSEDED);
     HOLDS(w, t.status != DECIDE_FAILED || w->m.next_us || v == VERDICT_SUPERSEDED);
+    w->seen_version = w->read_version;
+    w->barred_us = v != VERDICT_SUPERSEDED && t.has_look ? w->m.retry_us : 0;
 }
 
 static void roll_back(struct world *w)
@@ -213,6 +233,7 @@ static void roll_back(struct world *w)
     w->active_contract = w->previous_contract;
     w->active_is_broken = false;
     w->previous = -1;
+    w->barred_us = 0;
     w->n_rollbacks++;
     to_disk(w);
     HOLDS(w, !decide_rollback(&w->m)); /* D4: not twice in a row */
@@ -226,6 +247,7 @@ static void reload(struct world *w)
     enum decide_reload step = decide_reload(&w->m, &fresh, &cancels);
     HOLDS(w, (step == DECIDE_PEND) == (w->active >= 0 && c != w->served_contract));
     HOLDS(w, !cancels || w->m.running.epoch != w->m.epoch);
+    w->barred_us = 0;
     if (step == DECIDE_SERVE)
         w->served_contract = c;
 }
@@ -246,16 +268,28 @@ static void restart(struct world *w)
     w->quarantined = w->disk_quarantined;
     w->active_is_broken = false; /* it may be, but nobody knows */
     w->active_contract = w->previous_contract = w->served_contract = c.contract[0];
+    w->barred_us = 0;
     w->n_restarts++;
+}
+
+/* The source looks another way unless only what it points at, the disk or the network changed. */
+static void set_source(struct world *w, int id, int contract, int mood)
+{
+    bool was_bad = w->source_mood == SOURCE_BAD;
+    if (w->source_id != id || w->source_contract != contract || was_bad != (mood == SOURCE_BAD))
+        w->source_version++;
+    w->source_id = id;
+    w->source_contract = contract;
+    w->source_mood = mood;
 }
 
 static void publish(struct world *w)
 {
-    w->source_id = (int)roll(w, N_IDS);
-    w->source_contract = roll(w, 3)
-                             ? w->m.has_pending ? w->m.pending.contract[0] : w->served_contract
-                             : 1 + (int)roll(w, 3);
-    w->source_mood = roll(w, 5) ? SOURCE_GOOD : roll(w, 2) ? SOURCE_BAD : SOURCE_DOWN;
+    bool same = roll(w, 3) == 0;
+    int id = same ? w->source_id : (int)roll(w, N_IDS);
+    int wanted = w->m.has_pending ? w->m.pending.contract[0] : w->served_contract;
+    int contract = same ? w->source_contract : roll(w, 3) ? wanted : 1 + (int)roll(w, 3);
+    set_source(w, id, contract, roll(w, 5) ? SOURCE_GOOD : 1 + (int)roll(w, SOURCE_DOWN));
 }
 
 static void step(struct world *w)
@@ -288,7 +322,12 @@ static void step(struct world *w)
         reload(w);
         break;
     case 12:
-        decide_check(&w->m);
+        if (roll(w, 4)) {
+            decide_check(&w->m);
+        } else {
+            decide_check_anew(&w->m);
+            w->barred_us = 0;
+        }
         break;
     case 13:
         w->held = roll(w, 2);
@@ -309,22 +348,23 @@ static void step(struct world *w)
     w->now_us += (int64_t)roll(w, 20 * SECOND);
 }
 
-/* A good source and nobody who meddles: everything that was asked is answered and the newest
- * serves. */
+/* A good source, a tick now and then, and nobody who meddles: everything that was asked is answered
+ * and the newest serves. */
 static void calm_down(struct world *w)
 {
     w->held = false;
     for (int i = 0; i < 200; i++) {
-        w->source_mood = SOURCE_GOOD;
-        w->source_contract = w->m.has_pending ? w->m.pending.contract[0] : w->served_contract;
-        w->source_id = w->quarantined == 0 ? 1 : 0;
+        int wanted = w->m.has_pending ? w->m.pending.contract[0] : w->served_contract;
+        set_source(w, w->quarantined == 0 ? 1 : 0, wanted, SOURCE_GOOD);
         w->now_us += 60 * SECOND;
+        decide_check(&w->m);
         begin(w);
         finish(w);
         check(w);
     }
     HOLDS(w, w->m.n_answered == w->m.n_asked);
     HOLDS(w, !w->m.has_pending && !w->m.wants_rebuild);
+    HOLDS(w, w->active == w->source_id);
 }
 
 static void run(uint64_t seed, struct world *sum)
@@ -340,7 +380,8 @@ static void run(uint64_t seed, struct world *sum)
                       .disk_quarantined = -1,
                       .disk_contract = 1,
                       .served_contract = 1,
-                      .source_contract = 1};
+                      .source_contract = 1,
+                      .source_version = 1};
     struct contract first = contract(1, 1, 0);
     decide_init(&w.m, &first, NULL, NULL, NULL);
     for (int i = 0; i < 400; i++) {

@@ -5,7 +5,8 @@
 static enum verdict settle(struct machine *m, enum decide_status status, const char *fresh,
                            int64_t now_us)
 {
-    struct tally t = {.status = status, .fresh_id = fresh, .has_look = true};
+    struct tally t = {
+        .status = status, .fresh_id = fresh, .has_look = true, .may_pass = status == DECIDE_FAILED};
     struct tempo tempo = {.now_us = now_us, .every_us = 30 * SECOND, .dice = 0};
     return decide_settle(m, &t, &tempo);
 }
@@ -223,6 +224,51 @@ static void test_times(void **state)
     CHECK_INT("what was rejected waits for the interval", m.next_us, 32 * SECOND);
 }
 
+/* Checks that come between two tries: the ticks of config sync, an interval that is short. */
+static void test_checks_do_not_bypass_the_backoff(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *why;
+        bool is_cutover, rebuilds;
+        enum decide_status status;
+        bool may_pass, uses_look;
+    } rows[] = {
+        {"a build failed: the retry will see to it", false, false, DECIDE_FAILED, true, true},
+        {"a cutover's did", true, false, DECIDE_FAILED, true, true},
+        {"a cutover's data file is late", true, false, DECIDE_REJECTED, true, true},
+        {"a cutover was rejected for good", true, false, DECIDE_REJECTED, false, true},
+        {"a rebuild failed", false, true, DECIDE_FAILED, true, true},
+        {"a rebuild's data file is late", false, true, DECIDE_REJECTED, true, true},
+        {"a file is late and no retry is due: each check looks", false, false, DECIDE_REJECTED,
+         true, false},
+        {"rejected for good", false, false, DECIDE_REJECTED, false, true},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct machine m = served("a", NULL);
+        struct contract other = contract(2, 1, 1);
+        struct tempo tempo = {.now_us = SECOND, .every_us = 2 * SECOND};
+        bool cancels;
+        if (rows[i].is_cutover)
+            (void)decide_reload(&m, &other, &cancels);
+        if (rows[i].rebuilds)
+            decide_rebuild(&m);
+        decide_begin(&m, SECOND);
+        struct tally t = {.status = rows[i].status, .has_look = true, .may_pass = rows[i].may_pass};
+        (void)decide_settle(&m, &t, &tempo);
+        decide_check(&m);
+        decide_begin(&m, SECOND + 1);
+        CHECK(rows[i].why, m.running.uses_look == rows[i].uses_look);
+        CHECK("a rebuild is owed all the same", m.running.rebuilds == rows[i].rebuilds);
+        t = (struct tally){.status = DECIDE_UNCHANGED, .was_untouched = true, .has_look = true};
+        (void)decide_settle(&m, &t, &tempo);
+        CHECK("and stays owed", m.wants_rebuild == rows[i].rebuilds);
+        decide_check_anew(&m);
+        decide_begin(&m, SECOND + 2);
+        CHECK("an operator need not wait for the retry", !m.running.uses_look || !m.retry_us);
+    }
+}
+
 static void test_cutover(void **state)
 {
     (void)state;
@@ -290,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_a_rebuild_is_for_what_serves),
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_times),
+        cmocka_unit_test(test_checks_do_not_bypass_the_backoff),
         cmocka_unit_test(test_cutover),
         cmocka_unit_test(test_a_failed_rebuild_is_tried_again),
     };
