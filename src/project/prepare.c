@@ -123,6 +123,37 @@ static void add_integer(struct sha256_stream *s, int64_t v)
     add_bytes(s, &v, sizeof v);
 }
 
+static void add_limit(struct sha256_stream *s, bool has, double limit)
+{
+    add_integer(s, has);
+    add_bytes(s, &limit, sizeof limit);
+}
+
+static void fingerprint_checks(struct dataset *d)
+{
+    const struct checks *c = &d->checks;
+    struct sha256_stream *s = sha256_new();
+    add_text(s, "checks 1");
+    add_integer(s, c->has_min_rows);
+    add_integer(s, (int64_t)c->min_rows);
+    add_integer(s, c->has_max_age);
+    add_integer(s, c->max_age_minutes);
+    add_limit(s, c->has_max_row_drop, c->max_row_drop_ratio);
+    add_limit(s, c->has_max_row_growth, c->max_row_growth_ratio);
+    add_limit(s, c->has_min_tenant_ratio, c->min_tenant_ratio);
+    add_integer(s, (int64_t)c->n_not_null);
+    for (size_t i = 0; i < c->n_not_null; i++)
+        add_integer(s, c->not_null[i]);
+    add_integer(s, (int64_t)c->n_unique);
+    for (size_t i = 0; i < c->n_unique; i++)
+        add_bytes(s, c->unique[i].columns, c->unique[i].n_columns * sizeof *c->unique[i].columns);
+    for (size_t i = 0; i < c->n_max_null_ratio; i++) {
+        add_integer(s, c->max_null_ratio[i].column);
+        add_limit(s, true, c->max_null_ratio[i].limit);
+    }
+    sha256_finish(s, d->checks_fingerprint);
+}
+
 static void fingerprint_dataset(struct dataset *d)
 {
     struct sha256_stream *s = sha256_new();
@@ -157,6 +188,8 @@ static void fingerprint_dataset(struct dataset *d)
     for (size_t i = 0; i < d->source.n_allow; i++)
         add_text(s, d->source.allow[i]);
     sha256_finish(s, d->origin_fingerprint);
+
+    fingerprint_checks(d);
 }
 
 static void hash_params(struct sha256_stream *s, const struct endpoint *e)

@@ -66,6 +66,7 @@ struct dataset {
      */
     uint8_t build_fingerprint[32];
     uint8_t origin_fingerprint[32]; /* over the source mapping */
+    uint8_t checks_fingerprint[32]; /* over `checks`: what a snapshot is judged by */
 };
 
 enum param_type {

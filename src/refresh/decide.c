@@ -16,9 +16,19 @@ static bool same(const uint8_t a[32], const uint8_t b[32])
     return memcmp(a, b, 32) == 0;
 }
 
-static bool same_contract(const struct contract *a, const struct contract *b)
+/* A snapshot that was found and judged for one is so for the other. */
+static bool same_demands(const struct contract *a, const struct contract *b)
 {
-    return same(a->contract, b->contract) && same(a->origin, b->origin) && same(a->build, b->build);
+    return same(a->contract, b->contract) && same(a->origin, b->origin) &&
+           same(a->checks, b->checks);
+}
+
+/* What the source looked like does not say any more what there is to do, and what an attempt that
+ * runs makes of it will not either. */
+static void forget_look(struct machine *m)
+{
+    m->has_look = false;
+    m->look_epoch++;
 }
 
 void decide_init(struct machine *m, const struct contract *served, const char *active_id,
@@ -41,7 +51,7 @@ void decide_check_anew(struct machine *m)
 {
     m->wants_check = true;
     if (m->retry_us)
-        m->has_look = false;
+        forget_look(m);
 }
 
 void decide_rebuild(struct machine *m)
@@ -84,7 +94,7 @@ bool decide_rollback(struct machine *m)
     put_id(m->active_id, m->previous_id);
     put_id(m->previous_id, NULL);
     m->wants_rebuild = false; /* it was meant for what was left */
-    m->has_look = false;      /* checks compare with what serves: the source is read again */
+    forget_look(m);           /* checks compare with what serves */
     return true;
 }
 
@@ -102,21 +112,20 @@ enum decide_reload decide_reload(struct machine *m, const struct contract *fresh
 {
     bool had_pending = m->has_pending;
     *ret_cancel = false;
-    m->has_look = false; /* the source, the checks or the contract may be others now */
+    forget_look(m);
     if (same(m->served.contract, fresh->contract) || !*m->active_id) {
-        bool moved =
-            !same(m->served.origin, fresh->origin) || !same(m->served.contract, fresh->contract);
+        bool is_other = !same_demands(&m->served, fresh);
         bool reshaped = !same(m->served.build, fresh->build);
         m->has_pending = false;
         m->served = *fresh;
-        if (had_pending || moved)
+        if (had_pending || is_other)
             *ret_cancel = supersede(m);
         if (reshaped)
             decide_rebuild(m);
         return DECIDE_SERVE;
     }
     /* The same cutover in a newer revision goes on: only what it flips to is newer. */
-    if (!had_pending || !same_contract(&m->pending, fresh))
+    if (!had_pending || !same_demands(&m->pending, fresh) || !same(m->pending.build, fresh->build))
         *ret_cancel = supersede(m);
     m->has_pending = true;
     m->pending = *fresh;
@@ -160,6 +169,7 @@ void decide_begin(struct machine *m, int64_t now_us)
     bool tries = m->retry_us || rebuilds;
     m->running = (struct errand){
         .epoch = m->epoch,
+        .look_epoch = m->look_epoch,
         .is_cutover = m->has_pending,
         .forced = m->wants_forced,
         .override_checks = m->wants_forced && m->wants_override,
@@ -218,7 +228,8 @@ static void schedule(struct machine *m, const struct tally *t, const struct temp
     bool retries = m->has_pending || m->wants_rebuild || t->status == DECIDE_FAILED;
     /* A fault that may pass is looked into again: by the retry, or where there is none by any
      * check. */
-    m->has_look = t->has_look && (retries || !t->may_pass);
+    m->has_look =
+        t->has_look && m->running.look_epoch == m->look_epoch && (retries || !t->may_pass);
     if (t->was_untouched && m->retry_us) { /* a cheap look between two tries */
         m->next_us = sooner(m->retry_us, regular_us);
         return;

@@ -25,7 +25,8 @@
  * D8 The rollback target is of another id than what serves, and not known to be broken. D9 A
  * rebuild is wanted, or runs, until what it was meant for is built again or serves no more. D10
  * What failed is tried again by its retry; until then a check reads a source that looks another
- * way, and no other.
+ * way, and no other. D11 A source that was looked at counts as seen only for the contract, origin,
+ * checks and active id that it was judged by, and nothing takes over that was judged by others.
  */
 #ifndef OFFLOADER_REFRESH_DECIDE_H
 #define OFFLOADER_REFRESH_DECIDE_H
@@ -40,11 +41,12 @@ struct contract {
     uint8_t contract[32]; /* schema and tenant column: another one is cut over to */
     uint8_t origin[32];   /* where snapshots come from: another one is refreshed from */
     uint8_t build[32];    /* the physical form: another one is rebuilt */
+    uint8_t checks[32];   /* what snapshots are judged by */
 };
 
 /* What an attempt is to do; copied out of the machine when it begins. */
 struct errand {
-    uint64_t epoch; /* of the machine when it began */
+    uint64_t epoch, look_epoch; /* of the machine when it began */
     bool is_cutover, forced, override_checks;
     bool rebuilds;     /* the active id is built again, though nobody forced it */
     uint8_t build[32]; /* the form that it gives */
@@ -59,7 +61,8 @@ struct machine {
     char active_id[DECIDE_ID_BYTES], previous_id[DECIDE_ID_BYTES]; /* "": none */
     char quarantined[DECIDE_ID_BYTES];                             /* "": none */
     bool wants_check, wants_forced, wants_override, wants_rebuild;
-    bool has_look; /* what the source looked like at the last attempt is known, and all of it */
+    bool has_look; /* what the source looked like at the last attempt is known, and still counts */
+    uint64_t look_epoch; /* raised when what an attempt that runs looked at counts no more */
     bool is_running;
     struct errand running;
     uint64_t epoch;

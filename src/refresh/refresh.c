@@ -71,6 +71,7 @@ void contract_of(const struct dataset *d, struct contract *ret)
     memcpy(ret->contract, d->contract_fingerprint, 32);
     memcpy(ret->origin, d->origin_fingerprint, 32);
     memcpy(ret->build, d->build_fingerprint, 32);
+    memcpy(ret->checks, d->checks_fingerprint, 32);
 }
 
 struct state *state_new(struct refresh *r, struct project_ref *p, int index)

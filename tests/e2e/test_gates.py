@@ -1,20 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quality gates: each passes at its limit and fails past it, says what was found, and can be overridden."""
+import contextlib
 import datetime
+import os
+import signal
 
 import pytest
+from conftest import wait_for
+from observe import stop_child
 from world import World, running
 
 SCHEMA = [("tenant", "VARCHAR"), ("id", "VARCHAR"), ("n", "BIGINT")]
 
 
+def world(path, **dataset):
+    w = World(path, auth="required")
+    w.dataset("kv", SCHEMA, tenant_column="tenant", **dataset)
+    w.endpoint("kv", "kv", tenant="tenant")
+    w.keys([{"id": "k", "token": "t0-token", "tenant": "t0", "endpoints": ["kv"]}])
+    return w
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     path = tmp_path_factory.mktemp("gates")
-    w = World(path, auth="required")
-    w.dataset("kv", SCHEMA, tenant_column="tenant")
-    w.endpoint("kv", "kv", tenant="tenant")
-    w.keys([{"id": "k", "token": "t0-token", "tenant": "t0", "endpoints": ["kv"]}])
+    w = world(path)
     w.publish("kv", "first", rows(1))
     with running(path, path / "cache") as s:
         yield w, s
@@ -107,12 +117,26 @@ def test_a_forced_refresh_passes_the_checks_and_nothing_else(served):
     assert r.status == 409 and r.json["attempt"]["error"]["code"] == "row_count_mismatch"
 
 
+def test_checks_that_change_while_a_build_runs(tmp_path):
+    """Nobody forces it: a snapshot is judged by the checks that were applied last."""
+    w = world(tmp_path, checks={"min_rows": 1})
+    w.publish("kv", "first", rows(1))
+    with running(tmp_path, tmp_path / "cache") as s:
+        current = lambda: s.get("/v1/endpoints/kv", "t0-token").meta["snapshot_id"]  # noqa: E731
+        for snapshot, checks in (("tightened", {"min_rows": 200_000}), ("loosened", {"min_rows": 1})):
+            w.publish("kv", snapshot, rows(100_000))
+            s.process.send_signal(signal.SIGHUP)
+            child = stop_child(s)
+            w.dataset("kv", SCHEMA, tenant_column="tenant", checks=checks)
+            assert s.post("/reload").json["result"] == "applied"
+            with contextlib.suppress(ProcessLookupError):  # it may be gone already
+                os.kill(child, signal.SIGCONT)
+            wait_for(lambda: s.dataset("kv")["last_attempted"]["snapshot_id"] == snapshot, "the end of it")
+            assert current() == {"tightened": "first", "loosened": "loosened"}[snapshot]
+
+
 def test_checks_against_the_active_snapshot_pass_when_there_is_none(tmp_path):
-    w = World(tmp_path, auth="required")
-    w.dataset("kv", SCHEMA, tenant_column="tenant",
-              checks={"max_row_drop_ratio": 0, "max_row_growth_ratio": 0.01, "min_tenant_ratio": 1})
-    w.endpoint("kv", "kv", tenant="tenant")
-    w.keys([{"id": "k", "token": "t0-token", "tenant": "t0", "endpoints": ["kv"]}])
+    w = world(tmp_path, checks={"max_row_drop_ratio": 0, "max_row_growth_ratio": 0.01, "min_tenant_ratio": 1})
     w.publish("kv", "first", rows(3))
     with running(tmp_path, tmp_path / "cache") as s:
         assert s.get("/v1/endpoints/kv", "t0-token").meta["row_count"] == 3

@@ -12,7 +12,7 @@
 /* Contract @c, origin @o, build @b: told apart by one byte. */
 static inline struct contract contract(int c, int o, int b)
 {
-    struct contract k = {{0}, {0}, {0}};
+    struct contract k = {{0}, {0}, {0}, {0}};
     k.contract[0] = (uint8_t)c;
     k.origin[0] = (uint8_t)o;
     k.build[0] = (uint8_t)(16 * c + b);

@@ -25,7 +25,9 @@ struct world {
     bool read_skips, read_untouched;
     int began_with;    /* what was active then */
     int64_t barred_us; /* no full attempt before this, but for news or somebody who asks */
-    struct contract aim;
+    bool is_stirred;   /* something came while the attempt ran that may make its answer another */
+    struct contract aim, judged_by; /* of this one; of the last one that was not untouched */
+    int judged_beside;              /* what was active when the latter began */
     /* our own account */
     int active, previous, quarantined; /* ids; -1: none */
     int active_contract, previous_contract, served_contract;
@@ -110,6 +112,9 @@ static void begin(struct world *w)
     w->read_version = w->source_version;
     w->read_untouched = w->m.running.uses_look && w->source_mood != SOURCE_DOWN &&
                         w->read_version == w->seen_version;
+    w->is_stirred = false;
+    HOLDS(w, !w->read_untouched || (w->judged_beside == w->active &&
+                                    memcmp(&w->judged_by, &w->aim, sizeof w->aim) == 0)); /* D11 */
     bool is_look = w->m.running.uses_look || w->read_version != w->seen_version;
     HOLDS(w, was_forced || is_look || w->now_us >= w->barred_us); /* D10 */
     name_of(w->source_id, name);
@@ -203,8 +208,9 @@ static void finish(struct world *w)
         HOLDS(w, decide_settle(&plan, &t, &tempo) == v);
     }
     w->m = plan;
-    HOLDS(w, !was_superseded || v == VERDICT_SUPERSEDED); /* D6 */
-    HOLDS(w, !takes || status == DECIDE_OK);              /* D2 */
+    HOLDS(w, !was_superseded || v == VERDICT_SUPERSEDED);          /* D6 */
+    HOLDS(w, !takes || status == DECIDE_OK);                       /* D2 */
+    HOLDS(w, !takes || w->aim.checks[0] == w->m.served.checks[0]); /* D11 */
     if (!takes && w->rebuilds && w->active >= 0 && w->active == w->began_with)
         wanted = true;
     else if (takes)
@@ -219,7 +225,19 @@ static void finish(struct world *w)
     HOLDS(w, !w->m.next_us || w->m.next_us - w->now_us <= limit_us || v == VERDICT_SUPERSEDED);
     HOLDS(w, t.status != DECIDE_FAILED || w->m.next_us || v == VERDICT_SUPERSEDED);
     w->seen_version = w->read_version;
-    w->barred_us = v != VERDICT_SUPERSEDED && t.has_look ? w->m.retry_us : 0;
+    bool is_barred = v != VERDICT_SUPERSEDED && t.has_look && !w->is_stirred;
+    w->barred_us = is_barred ? w->m.retry_us : 0;
+    if (!w->read_untouched) {
+        w->judged_by = w->aim;
+        w->judged_beside = takes ? w->active : w->began_with;
+    }
+}
+
+/* What was tried in vain may be tried again now. */
+static void stir(struct world *w)
+{
+    w->barred_us = 0;
+    w->is_stirred = true;
 }
 
 static void roll_back(struct world *w)
@@ -233,7 +251,7 @@ static void roll_back(struct world *w)
     w->active_contract = w->previous_contract;
     w->active_is_broken = false;
     w->previous = -1;
-    w->barred_us = 0;
+    stir(w);
     w->n_rollbacks++;
     to_disk(w);
     HOLDS(w, !decide_rollback(&w->m)); /* D4: not twice in a row */
@@ -244,10 +262,11 @@ static void reload(struct world *w)
     bool cancels;
     int c = roll(w, 3) ? w->served_contract : 1 + (int)roll(w, 3);
     struct contract fresh = contract(c, 1 + (int)roll(w, 2), (int)roll(w, 2));
+    fresh.checks[0] = (uint8_t)roll(w, 2);
     enum decide_reload step = decide_reload(&w->m, &fresh, &cancels);
     HOLDS(w, (step == DECIDE_PEND) == (w->active >= 0 && c != w->served_contract));
     HOLDS(w, !cancels || w->m.running.epoch != w->m.epoch);
-    w->barred_us = 0;
+    stir(w);
     if (step == DECIDE_SERVE)
         w->served_contract = c;
 }
@@ -326,7 +345,7 @@ static void step(struct world *w)
             decide_check(&w->m);
         } else {
             decide_check_anew(&w->m);
-            w->barred_us = 0;
+            stir(w);
         }
         break;
     case 13:

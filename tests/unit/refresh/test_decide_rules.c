@@ -309,6 +309,40 @@ static void test_cutover(void **state)
           m.n_answered < m.n_asked && m.wants_forced && m.wants_override);
 }
 
+/* What comes while an attempt runs, and may make its answer another one. */
+static void test_what_was_judged_otherwise_does_not_count(void **state)
+{
+    (void)state;
+    struct contract stricter = contract(1, 1, 1), home = contract(1, 1, 1);
+    bool cancels;
+    stricter.checks[0] = 1;
+    struct machine m = served("a", "b");
+    decide_begin(&m, SECOND);
+    (void)decide_reload(&m, &stricter, &cancels);
+    CHECK("other checks: it is judged again", cancels);
+    CHECK_INT("what passed the old ones", settle(&m, DECIDE_OK, "c", SECOND), VERDICT_SUPERSEDED);
+    CHECK("the next is due", decide_is_due(&m, SECOND, false));
+    decide_begin(&m, SECOND);
+    CHECK("and no cheap look", !m.running.uses_look);
+    (void)decide_reload(&m, &stricter, &cancels);
+    CHECK("the same checks: it goes on", !cancels);
+    CHECK_INT("and takes over", settle(&m, DECIDE_OK, "c", SECOND), VERDICT_SWAP);
+    decide_begin(&m, SECOND);
+    (void)decide_reload(&m, &home, &cancels);
+    (void)settle(&m, DECIDE_REJECTED, NULL, SECOND);
+    decide_begin(&m, SECOND);
+    CHECK("rejected by the old checks: read again", !m.running.uses_look);
+    (void)settle(&m, DECIDE_REJECTED, NULL, SECOND);
+    decide_check(&m);
+    decide_begin(&m, SECOND);
+    CHECK("rejected by the new ones: seen", m.running.uses_look);
+    (void)decide_rollback(&m);
+    (void)settle(&m, DECIDE_REJECTED, NULL, SECOND);
+    decide_check(&m);
+    decide_begin(&m, SECOND);
+    CHECK("compared with what was left: read again", !m.running.uses_look);
+}
+
 static void test_a_failed_rebuild_is_tried_again(void **state)
 {
     (void)state;
@@ -338,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_checks_do_not_bypass_the_backoff),
         cmocka_unit_test(test_cutover),
+        cmocka_unit_test(test_what_was_judged_otherwise_does_not_count),
         cmocka_unit_test(test_a_failed_rebuild_is_tried_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
