@@ -48,7 +48,7 @@ struct snapshot {
     char watermark_text[RFC3339_TEXT_BYTES];
     char index_hash[17]; /* its first 16 hex digits */
     char *model_tag;     /* owned: `producer/upstream_run_id`, or `databricks/<tid>` */
-    uint8_t contract_fingerprint[32], build_fingerprint[32];
+    uint8_t contract_fingerprint[32], build_fingerprint[32], origin_fingerprint[32];
     bool quality_warning;
     /* At least one of the two; both modes are served from either until a rebuild adds the other. */
     struct store *store;          /* local_table; NULL: built when every endpoint was remote_scan */

@@ -184,6 +184,7 @@ static void put_facts(struct buf *b, const struct snapshot_facts *f)
     put_hex(&w, "fingerprint", f->fingerprint);
     put_hex(&w, "contract", f->contract_fingerprint);
     put_hex(&w, "build", f->build_fingerprint);
+    put_hex(&w, "origin", f->origin_fingerprint);
     if (f->source)
         put_source(&w, f->source);
     jw_close(&w, '}');
@@ -257,7 +258,7 @@ static struct engine_source *take_source(const struct node *root)
     return s;
 }
 
-static bool take_facts(const struct node *root, struct snapshot_facts *f)
+static bool take_facts(const struct node *root, const struct dataset *d, struct snapshot_facts *f)
 {
     int64_t rows = 0, bytes = 0, crc = 0;
     const struct node *warning = node_get(root, "quality_warning");
@@ -270,6 +271,8 @@ static bool take_facts(const struct node *root, struct snapshot_facts *f)
                 take_hex(root, "fingerprint", f->fingerprint) &&
                 take_hex(root, "contract", f->contract_fingerprint) &&
                 take_hex(root, "build", f->build_fingerprint);
+    if (!take_hex(root, "origin", f->origin_fingerprint)) /* an older release wrote it */
+        memcpy(f->origin_fingerprint, d->origin_fingerprint, 32);
     f->n_rows = (uint64_t)rows;
     f->n_bytes = (uint64_t)bytes;
     f->has_store_crc = take_integer(root, "store_crc32c", &crc);
@@ -417,6 +420,7 @@ struct snapshot *cache_make_snapshot(const struct state *s, const struct dataset
     memcpy(snapshot->fingerprint, f->fingerprint, 32);
     memcpy(snapshot->contract_fingerprint, f->contract_fingerprint, 32);
     memcpy(snapshot->build_fingerprint, f->build_fingerprint, 32);
+    memcpy(snapshot->origin_fingerprint, f->origin_fingerprint, 32);
     hex_encode(f->fingerprint, 8, snapshot->index_hash);
     snapshot->source = TAKE(f->source);
     janitor_adopt(s->refresh->janitor, snapshot);
@@ -459,7 +463,7 @@ static struct snapshot *open_slug(const struct state *s, const char *parent, con
     struct stat st;
     arena_init(&arena, UINT64_C(16) * LIMIT_FACTS_BYTES);
     const struct node *root = cache_read_checked(facts_path, &arena, &err);
-    bool readable = root && take_facts(root, &facts);
+    bool readable = root && take_facts(root, state_dataset(s), &facts);
     /* Store or files alone serve both modes until the rebuild; for_duckdb reads files only. */
     bool fits = readable && (facts.source || !s->refresh->options.for_duckdb) &&
                 memcmp(facts.contract_fingerprint, state_dataset(s)->contract_fingerprint, 32) == 0;
@@ -534,6 +538,8 @@ void cache_warm_start(struct state *s)
     contract_of(state_dataset(s), &contract);
     decide_init(&s->machine, &contract, s->active ? s->active->snapshot_id : NULL,
                 s->previous ? s->previous->snapshot_id : NULL, quarantined);
+    decide_origins(&s->machine, s->active ? s->active->origin_fingerprint : NULL,
+                   s->previous ? s->previous->origin_fingerprint : NULL);
     if (s->active && memcmp(s->active->build_fingerprint, contract.build, 32) != 0)
         decide_rebuild(
             &s->machine); /* it serves, though in a form that endpoints do not call for */

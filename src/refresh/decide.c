@@ -38,6 +38,15 @@ void decide_init(struct machine *m, const struct contract *served, const char *a
     put_id(m->active_id, active_id);
     put_id(m->previous_id, *m->active_id ? previous_id : NULL);
     put_id(m->quarantined, quarantined);
+    decide_origins(m, served->origin, served->origin);
+}
+
+void decide_origins(struct machine *m, const uint8_t active[32], const uint8_t previous[32])
+{
+    if (active)
+        memcpy(m->active_origin, active, 32);
+    if (previous)
+        memcpy(m->previous_origin, previous, 32);
 }
 
 /* ---- events ---- */
@@ -92,6 +101,7 @@ bool decide_rollback(struct machine *m)
         return false;
     put_id(m->quarantined, m->active_id);
     put_id(m->active_id, m->previous_id);
+    memcpy(m->active_origin, m->previous_origin, 32);
     put_id(m->previous_id, NULL);
     m->wants_rebuild = false; /* it was meant for what was left */
     forget_look(m);           /* checks compare with what serves */
@@ -174,6 +184,7 @@ void decide_begin(struct machine *m, int64_t now_us)
         .forced = m->wants_forced,
         .override_checks = m->wants_forced && m->wants_override,
         .rebuilds = rebuilds,
+        .is_foreign = !same(m->active_origin, m->served.origin),
         .uses_look = m->has_look && !m->wants_forced && (waits || !tries),
         .answers = m->wants_forced ? m->n_asked : m->n_answered,
     };
@@ -191,7 +202,7 @@ bool decide_skips(const struct errand *e, const char *snapshot_id)
         return false;
     if (*e->quarantined && strcmp(e->quarantined, snapshot_id) == 0)
         return true;
-    return !e->is_cutover && !e->rebuilds && *e->active_id &&
+    return !e->is_cutover && !e->rebuilds && !e->is_foreign && *e->active_id &&
            strcmp(e->active_id, snapshot_id) == 0;
 }
 
@@ -253,12 +264,14 @@ static void schedule(struct machine *m, const struct tally *t, const struct temp
 /* D8: one that does not verify goes, and what was the target before it stays. */
 static void set_target(struct machine *m, const struct tally *t, enum verdict v)
 {
-    if (v == VERDICT_CUTOVER)
+    if (v == VERDICT_CUTOVER) {
         put_id(m->previous_id, NULL);
-    else if (v == VERDICT_SWAP && !t->active_is_broken)
+    } else if (v == VERDICT_SWAP && !t->active_is_broken) {
         put_id(m->previous_id, m->active_id);
-    else if (v == VERDICT_SWAP && strcmp(m->previous_id, t->fresh_id) == 0)
+        memcpy(m->previous_origin, m->active_origin, 32);
+    } else if (v == VERDICT_SWAP && strcmp(m->previous_id, t->fresh_id) == 0) {
         put_id(m->previous_id, NULL);
+    }
 }
 
 enum verdict decide_settle(struct machine *m, const struct tally *t, const struct tempo *tempo)
@@ -281,6 +294,8 @@ enum verdict decide_settle(struct machine *m, const struct tally *t, const struc
         m->has_pending = false;
     }
     set_target(m, t, v);
+    if (v != VERDICT_KEEP && v != VERDICT_DISCARD)
+        memcpy(m->active_origin, m->served.origin, 32);
     if (v == VERDICT_SWAP || v == VERDICT_CUTOVER) {
         put_id(m->active_id, t->fresh_id);
         put_id(m->quarantined, NULL); /* another id, or it was forced */

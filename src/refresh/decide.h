@@ -27,6 +27,7 @@
  * What failed is tried again by its retry; until then a check reads a source that looks another
  * way, and no other. D11 A source that was looked at counts as seen only for the contract, origin,
  * checks and active id that it was judged by, and nothing takes over that was judged by others.
+ * D12 What serves is known by its id only to the origin that it came from.
  */
 #ifndef OFFLOADER_REFRESH_DECIDE_H
 #define OFFLOADER_REFRESH_DECIDE_H
@@ -50,6 +51,7 @@ struct errand {
     bool is_cutover, forced, override_checks;
     bool rebuilds;     /* the active id is built again, though nobody forced it */
     uint8_t build[32]; /* the form that it gives */
+    bool is_foreign;   /* what serves came from another origin: the same id says nothing */
     bool uses_look;    /* may stop when the source looks as it did at the last attempt */
     uint64_t answers;  /* asks up to this number */
     char active_id[DECIDE_ID_BYTES], quarantined[DECIDE_ID_BYTES]; /* "": none */
@@ -60,6 +62,7 @@ struct machine {
     bool has_pending, is_removed;
     char active_id[DECIDE_ID_BYTES], previous_id[DECIDE_ID_BYTES]; /* "": none */
     char quarantined[DECIDE_ID_BYTES];                             /* "": none */
+    uint8_t active_origin[32], previous_origin[32];                /* which they came from */
     bool wants_check, wants_forced, wants_override, wants_rebuild;
     bool has_look; /* what the source looked like at the last attempt is known, and still counts */
     uint64_t look_epoch; /* raised when what an attempt that runs looked at counts no more */
@@ -96,6 +99,8 @@ struct tempo {
 
 void decide_init(struct machine *m, const struct contract *served, const char *active_id,
                  const char *previous_id, const char *quarantined);
+/* Right after it, where they may have come from another origin than the served one. NULL: none. */
+void decide_origins(struct machine *m, const uint8_t active[32], const uint8_t previous[32]);
 
 /* ---- events ---- */
 void decide_check(struct machine *m); /* soon, not forced */

@@ -141,6 +141,7 @@ static void fill_facts(const struct build *b, const struct order *o, const struc
     };
     memcpy(facts->contract_fingerprint, o->dataset->contract_fingerprint, 32);
     memcpy(facts->build_fingerprint, o->dataset->build_fingerprint, 32);
+    memcpy(facts->origin_fingerprint, o->dataset->origin_fingerprint, 32);
     manifest_fingerprint(m, o->dataset->contract_fingerprint,
                          (const uint8_t(*)[32])report->file_hashes, report->file_sizes,
                          facts->fingerprint);

@@ -102,7 +102,8 @@ struct snapshot_facts { /* snapshot.json */
     uint64_t n_rows, n_bytes;
     uint32_t store_crc32c;
     bool has_store_crc; /* those of earlier releases do not */
-    uint8_t fingerprint[32], contract_fingerprint[32], build_fingerprint[32];
+    uint8_t fingerprint[32], contract_fingerprint[32], build_fingerprint[32],
+        origin_fingerprint[32];
     bool quality_warning;
     bool is_in_place;             /* nothing is stored: the files are read where they are */
     struct engine_source *source; /* owned; where something reads the files themselves */

@@ -255,6 +255,25 @@ def test_another_origin_is_refreshed_in_place(serve, project):
     assert s.dataset("kv")["previous_snapshot"]["snapshot_id"] == "r1"
 
 
+def test_another_origin_with_the_same_id(serve, project, tmp_path):
+    """An id names a snapshot of one origin: the other one's is taken, also when it was moved while nothing ran."""
+    p, cache = project(), tmp_path / "kept"
+    p.publish("r1", [("a", 1)])
+    s = serve(p.path, cache)
+    shows = lambda n: s.get("/v1/endpoints/kv").rows == [{"id": "a", "n": n}]  # noqa: E731
+    p.publish("r1", [("a", 2)])
+    shutil.copytree(p.path / "data", p.path / "moved")
+    replace(p.path / "datasets/kv.yml", "data/manifest", "moved/manifest")
+    assert s.post("/reload").json["result"] == "applied"
+    wait_for(lambda: shows(2), "the new origin's snapshot")
+    assert served(s) == "r1" and s.dataset("kv")["previous_snapshot"] is None
+    s.stop()
+    p.publish("r1", [("a", 3)])
+    replace(p.path / "datasets/kv.yml", "moved/manifest", "data/manifest")
+    s = serve(p.path, cache)
+    wait_for(lambda: shows(3), "the first origin's snapshot")
+
+
 def test_a_cutover_waits_fails_is_retried_and_flips(serve, tmp_path):
     p = Stamped(tmp_path / "project")
     p.publish(1)

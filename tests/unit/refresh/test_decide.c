@@ -31,12 +31,14 @@ struct world {
     /* our own account */
     int active, previous, quarantined; /* ids; -1: none */
     int active_contract, previous_contract, served_contract;
+    int active_origin, previous_origin;
     bool active_is_broken;
     bool forced, rebuilds;
     int asks_waiting;
     uint64_t last_ticket;
     /* the disk: what a restart finds */
     int disk_active, disk_previous, disk_quarantined, disk_contract;
+    int disk_active_origin, disk_previous_origin;
     unsigned n_swaps, n_rollbacks, n_cutovers, n_restarts;
 };
 
@@ -93,6 +95,8 @@ static void to_disk(struct world *w)
     w->disk_previous = w->previous;
     w->disk_quarantined = w->quarantined;
     w->disk_contract = w->served_contract;
+    w->disk_active_origin = w->active_origin;
+    w->disk_previous_origin = w->previous_origin;
 }
 
 static void begin(struct world *w)
@@ -139,7 +143,9 @@ static enum decide_status outcome_of(const struct world *w)
 
 static void took_over(struct world *w, enum verdict v)
 {
+    int left_origin = w->active_origin;
     bool was_broken = w->active_is_broken;
+    w->active_origin = w->aim.origin[0];
     w->active_is_broken = false;
     if (v == VERDICT_REBUILT) { /* D5 */
         HOLDS(w, w->active == w->read_id && w->read_contract == w->served_contract);
@@ -151,6 +157,7 @@ static void took_over(struct world *w, enum verdict v)
     } else if (!was_broken) {
         w->previous = w->active;
         w->previous_contract = w->active_contract;
+        w->previous_origin = left_origin;
     } else if (w->previous == w->read_id) { /* D8 */
         w->previous = -1;
     }
@@ -249,6 +256,7 @@ static void roll_back(struct world *w)
     w->quarantined = w->active;
     w->active = w->previous;
     w->active_contract = w->previous_contract;
+    w->active_origin = w->previous_origin;
     w->active_is_broken = false;
     w->previous = -1;
     stir(w);
@@ -275,13 +283,19 @@ static void reload(struct world *w)
 static void restart(struct world *w)
 {
     char active[16], previous[16], quarantined[16];
-    struct contract c = contract(roll(w, 4) ? w->disk_contract : 1 + (int)roll(w, 3), 1, 0);
+    int served = roll(w, 4) ? w->disk_contract : 1 + (int)roll(w, 3);
+    struct contract c = contract(served, 1 + (int)roll(w, 2), 0);
+    uint8_t active_origin[32] = {(uint8_t)w->disk_active_origin};
+    uint8_t previous_origin[32] = {(uint8_t)w->disk_previous_origin};
     bool fits =
         c.contract[0] == w->disk_contract; /* else its fingerprint does not match: a cold start */
     name_of(fits ? w->disk_active : -1, active);
     name_of(fits ? w->disk_previous : -1, previous);
     name_of(w->disk_quarantined, quarantined);
     decide_init(&w->m, &c, active, previous, quarantined);
+    decide_origins(&w->m, active_origin, previous_origin);
+    w->active_origin = w->disk_active_origin;
+    w->previous_origin = w->disk_previous_origin;
     w->active = fits ? w->disk_active : -1;
     w->previous = w->active >= 0 ? w->disk_previous : -1;
     w->quarantined = w->disk_quarantined;
@@ -384,6 +398,7 @@ static void calm_down(struct world *w)
     HOLDS(w, w->m.n_answered == w->m.n_asked);
     HOLDS(w, !w->m.has_pending && !w->m.wants_rebuild);
     HOLDS(w, w->active == w->source_id);
+    HOLDS(w, w->active_origin == w->m.served.origin[0]); /* D12 */
 }
 
 static void run(uint64_t seed, struct world *sum)

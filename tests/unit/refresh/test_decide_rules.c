@@ -269,6 +269,40 @@ static void test_checks_do_not_bypass_the_backoff(void **state)
     }
 }
 
+static void test_another_origin(void **state)
+{
+    (void)state;
+    struct machine m = served("a", "b");
+    struct contract moved = contract(1, 2, 1), home = contract(1, 1, 1);
+    bool cancels;
+    decide_begin(&m, SECOND);
+    CHECK_INT("serves on", decide_reload(&m, &moved, &cancels), DECIDE_SERVE);
+    CHECK("what runs reads the old one", cancels);
+    (void)settle(&m, DECIDE_OK, "c", SECOND);
+    decide_begin(&m, SECOND);
+    CHECK("the same id there is another snapshot", !decide_skips(&m.running, "b"));
+    (void)settle(&m, DECIDE_REJECTED, NULL, SECOND);
+    decide_check(&m);
+    decide_begin(&m, SECOND);
+    CHECK("refused: not built again and again", m.running.uses_look);
+    CHECK("but when there is another one", !decide_skips(&m.running, "b"));
+    CHECK_INT("in place", settle(&m, DECIDE_OK, "b", SECOND), VERDICT_REBUILT);
+    CHECK_STR("the target stays", m.previous_id, "a");
+    decide_check(&m);
+    decide_begin(&m, SECOND);
+    CHECK("now it is known", decide_skips(&m.running, "b"));
+    (void)settle(&m, DECIDE_OK, "c", SECOND);
+    (void)decide_reload(&m, &home, &cancels);
+    (void)decide_rollback(&m);
+    decide_begin(&m, SECOND);
+    CHECK("the target is of the other origin too", !decide_skips(&m.running, "b"));
+    CHECK("rolled back from is rolled back from", decide_skips(&m.running, "c"));
+    decide_init(&m, &home, "b", NULL, NULL);
+    decide_origins(&m, moved.origin, NULL);
+    decide_begin(&m, SECOND);
+    CHECK("moved while the process was down", !decide_skips(&m.running, "b"));
+}
+
 static void test_cutover(void **state)
 {
     (void)state;
@@ -371,6 +405,7 @@ int main(void)
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_checks_do_not_bypass_the_backoff),
+        cmocka_unit_test(test_another_origin),
         cmocka_unit_test(test_cutover),
         cmocka_unit_test(test_what_was_judged_otherwise_does_not_count),
         cmocka_unit_test(test_a_failed_rebuild_is_tried_again),
