@@ -26,6 +26,7 @@ static void retry_index_locked(struct state *s)
 {
     char quarantined[DECIDE_ID_BYTES];
     struct err err = ERR_INIT;
+    s->index_retry_us = 0;
     if (!s->index_is_stale)
         return;
     state_begin_move_locked(s);
@@ -42,17 +43,18 @@ static void wait_locked(struct state *s)
     while (!r->stopping && !s->machine.is_removed &&
            !decide_is_due(&s->machine, monotonic_us(), r->held)) {
         int64_t wake_us = decide_wake_us(&s->machine, r->held);
-        int64_t index_us = s->index_is_stale ? monotonic_us() + INDEX_RETRY_US : 0;
-        if (index_us && (!wake_us || index_us < wake_us))
-            wake_us = index_us;
-        bool woken = true;
+        if (s->index_is_stale && !s->index_retry_us)
+            s->index_retry_us = monotonic_us() + INDEX_RETRY_US;
+        if (s->index_retry_us && (!wake_us || s->index_retry_us < wake_us))
+            wake_us = s->index_retry_us;
         if (wake_us)
-            woken = cond_wait_until(&r->changed, &r->lock, wake_us);
+            (void)cond_wait_until(&r->changed, &r->lock, wake_us); /* what is due is seen below */
         else
             cond_wait(&r->changed, &r->lock);
-        if (!woken)
+        if (s->index_retry_us && monotonic_us() >= s->index_retry_us)
             retry_index_locked(s);
     }
+    retry_index_locked(s); /* the attempt may take long */
 }
 
 /* ---- what is said about an attempt ---- */

@@ -51,7 +51,8 @@ struct state {
     bool quality_warning;
     bool index_is_stale; /* the index on disk could not be written and says less than what serves */
     bool is_moving;      /* see moves.c */
-    uint8_t seen[32];    /* what the source looked like then; the machine knows if it counts */
+    int64_t index_retry_us; /* monotonic; of the state's own thread; 0: none */
+    uint8_t seen[32];       /* what the source looked like then; the machine knows if it counts */
     struct source_memory memory; /* of the state's own thread, no lock */
     uint64_t left_from;          /* the same: the first build that could not be removed; 0: none */
     bool is_materializing;

@@ -322,6 +322,7 @@ def test_a_cache_that_turns_read_only(tmp_path):
     s = Server(p.path, tmp_path / "cache", control.env, binary=BIN + "-fault").start()
     try:
         p.swap(s, 2)
+        s.post("/hold")  # no attempt writes it
         for site in ("mkdir", "rename"):
             control.fail(site, always=True, number=errno.EROFS)
         p.publish(3)
@@ -333,7 +334,12 @@ def test_a_cache_that_turns_read_only(tmp_path):
         assert r.status == 200 and "a restart now would undo this rollback" in s.log()
         check_rows(s, 20, {1})
         control.clear()
-        wait_for(lambda: '"quarantined":"g2-c0"' in (tmp_path / "cache/snapshots/kv/index.json").read_text(), "the index to be written after all")
+
+        def is_written():
+            s.post("/hold")  # what happens elsewhere wakes every dataset's thread, and puts nothing off
+            return '"quarantined":"g2-c0"' in (tmp_path / "cache/snapshots/kv/index.json").read_text()
+
+        wait_for(is_written, "the index to be written after all", 20)
         p.swap(s, 4)
         check_rows(s, 20, {4})
     finally:
