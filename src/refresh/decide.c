@@ -76,8 +76,8 @@ void decide_lose_previous(struct machine *m)
 
 /*
  * One that runs is joined when it is forced too and passes as many checks. It may have read the
- * source before whatever made the caller ask, so a cheap check follows. An automatic one is not
- * joined: it may have read an older manifest long ago, and the caller wants the newest.
+ * source before whatever made the caller ask, so a cheap check follows, held or not. An automatic
+ * one is not joined: it may have read an older manifest long ago, and the caller wants the newest.
  */
 uint64_t decide_ask(struct machine *m, bool override_checks)
 {
@@ -85,7 +85,7 @@ uint64_t decide_ask(struct machine *m, bool override_checks)
     bool joins = m->is_running && e->epoch == m->epoch && e->forced &&
                  (e->override_checks || !override_checks);
     if (joins) {
-        m->wants_check = true;
+        m->wants_check = m->check_is_asked = true;
         return e->answers;
     }
     m->wants_override |= override_checks;
@@ -158,7 +158,7 @@ bool decide_is_due(const struct machine *m, int64_t now_us, bool held)
 {
     if (m->is_removed || m->is_running)
         return false;
-    if (m->wants_forced)
+    if (m->wants_forced || m->check_is_asked)
         return true;
     if (held)
         return false;
@@ -183,6 +183,7 @@ void decide_begin(struct machine *m, int64_t now_us)
         .is_cutover = m->has_pending,
         .forced = m->wants_forced,
         .override_checks = m->wants_forced && m->wants_override,
+        .check_is_asked = m->check_is_asked,
         .rebuilds = rebuilds,
         .is_foreign = !same(m->active_origin, m->served.origin),
         .uses_look = m->has_look && !m->wants_forced && (waits || !tries),
@@ -192,7 +193,7 @@ void decide_begin(struct machine *m, int64_t now_us)
     put_id(m->running.quarantined, m->quarantined);
     memcpy(m->running.build, m->has_pending ? m->pending.build : m->served.build, 32);
     m->is_running = true;
-    m->wants_check = m->wants_forced = m->wants_override = false;
+    m->wants_check = m->wants_forced = m->wants_override = m->check_is_asked = false;
     m->wants_rebuild &= m->has_pending; /* the cutover goes first, and may make it needless */
 }
 
@@ -285,6 +286,7 @@ enum verdict decide_settle(struct machine *m, const struct tally *t, const struc
     if (v == VERDICT_SUPERSEDED) {
         m->wants_forced |= e.forced; /* D6 */
         m->wants_override |= e.override_checks;
+        m->check_is_asked |= e.check_is_asked;
         m->wants_rebuild |= rebuilds;
         m->has_look = false;
         return v;

@@ -48,7 +48,7 @@ struct contract {
 /* What an attempt is to do; copied out of the machine when it begins. */
 struct errand {
     uint64_t epoch, look_epoch; /* of the machine when it began */
-    bool is_cutover, forced, override_checks;
+    bool is_cutover, forced, override_checks, check_is_asked;
     bool rebuilds;     /* the active id is built again, though nobody forced it */
     uint8_t build[32]; /* the form that it gives */
     bool is_foreign;   /* what serves came from another origin: the same id says nothing */
@@ -64,6 +64,7 @@ struct machine {
     char quarantined[DECIDE_ID_BYTES];                             /* "": none */
     uint8_t active_origin[32], previous_origin[32];                /* which they came from */
     bool wants_check, wants_forced, wants_override, wants_rebuild;
+    bool check_is_asked; /* the check is for somebody who asked: no hold puts it off */
     bool has_look; /* what the source looked like at the last attempt is known, and still counts */
     uint64_t look_epoch; /* raised when what an attempt that runs looked at counts no more */
     bool is_running;

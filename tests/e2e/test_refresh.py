@@ -213,6 +213,23 @@ def test_hold_and_release(serve, project):
     wait_for(lambda: served(s) == "r3", "automatic refreshes to go on")
 
 
+def test_what_is_asked_for_during_a_build_is_not_held_back(serve, project):
+    """It joins the build, which may have read the source before: a look follows, held or not."""
+    p = project()
+    p.publish("r1", [("a", 1)])
+    s = serve(p.path)
+    s.post("/hold")
+    p.publish("r2", [(f"k{i}", i) for i in range(100_000)])
+    ask = lambda: s.post("/datasets/kv/refresh", headers={"Prefer": "respond-async"})  # noqa: E731
+    ask()
+    child = stop_child(s)
+    p.publish("r3", [("a", 3)])
+    ask()
+    wait_for(lambda: sum("refresh asked for" in e["message"] for e in events(s, "action")) == 2, "both to be asked for")
+    os.kill(child, signal.SIGCONT)
+    wait_for(lambda: served(s) == "r3", "what was published before it was asked for")
+
+
 def test_quarantine_outlives_a_restart(serve, project, tmp_path):
     p = project()
     p.publish("r1", [("a", 1)])

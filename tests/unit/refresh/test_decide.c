@@ -34,8 +34,7 @@ struct world {
     int active_origin, previous_origin;
     bool active_is_broken;
     bool forced, rebuilds;
-    int asks_waiting;
-    uint64_t last_ticket;
+    bool joined, serves_joined; /* an ask joined what runs; what runs is the check after that */
     /* the disk: what a restart finds */
     int disk_active, disk_previous, disk_quarantined, disk_contract;
     int disk_active_origin, disk_previous_origin;
@@ -85,7 +84,8 @@ static void check(struct world *w)
     HOLDS(w,
           !m->has_pending || (m->pending.contract[0] != m->served.contract[0] && w->active >= 0));
     HOLDS(w, m->n_answered <= m->n_asked);
-    HOLDS(w, m->is_running || m->n_answered == m->n_asked || m->wants_forced); /* D7 */
+    HOLDS(w, m->is_running || m->n_answered == m->n_asked || m->wants_forced);     /* D7 */
+    HOLDS(w, m->is_running || !w->joined || decide_is_due(m, w->now_us, w->held)); /* D7 */
     HOLDS(w, m->failures == 0 || m->retry_us != 0 || m->is_running || m->wants_check);
 }
 
@@ -116,6 +116,8 @@ static void begin(struct world *w)
     w->read_version = w->source_version;
     w->read_untouched = w->m.running.uses_look && w->source_mood != SOURCE_DOWN &&
                         w->read_version == w->seen_version;
+    w->serves_joined = w->joined;
+    w->joined = false;
     w->is_stirred = false;
     HOLDS(w, !w->read_untouched || (w->judged_beside == w->active &&
                                     memcmp(&w->judged_by, &w->aim, sizeof w->aim) == 0)); /* D11 */
@@ -231,6 +233,7 @@ static void finish(struct world *w)
         tempo.every_us > CUTOVER_RETRY_LIMIT_US ? tempo.every_us : CUTOVER_RETRY_LIMIT_US;
     HOLDS(w, !w->m.next_us || w->m.next_us - w->now_us <= limit_us || v == VERDICT_SUPERSEDED);
     HOLDS(w, t.status != DECIDE_FAILED || w->m.next_us || v == VERDICT_SUPERSEDED);
+    w->joined |= v == VERDICT_SUPERSEDED && w->serves_joined;
     w->seen_version = w->read_version;
     bool is_barred = v != VERDICT_SUPERSEDED && t.has_look && !w->is_stirred;
     w->barred_us = is_barred ? w->m.retry_us : 0;
@@ -302,6 +305,7 @@ static void restart(struct world *w)
     w->active_is_broken = false; /* it may be, but nobody knows */
     w->active_contract = w->previous_contract = w->served_contract = c.contract[0];
     w->barred_us = 0;
+    w->joined = false;
     w->n_restarts++;
 }
 
@@ -349,6 +353,7 @@ static void step(struct world *w)
     case 10: {
         uint64_t ticket = decide_ask(&w->m, roll(w, 4) == 0);
         HOLDS(w, ticket > w->m.n_answered);
+        w->joined |= w->m.is_running && ticket == w->m.running.answers;
         break;
     }
     case 11:

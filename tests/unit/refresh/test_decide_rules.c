@@ -142,6 +142,19 @@ static void test_asks_are_joined(void **state)
     (void)decide_ask(&m, false);
     CHECK("after a joined one a cheap check follows, for what came after it read the source",
           m.wants_check);
+    uint64_t four = decide_ask(&m, false);
+    CHECK_INT("which is the same ask", decide_ask(&m, false), four);
+    (void)settle(&m, DECIDE_OK, "d", SECOND);
+    CHECK("held or not: somebody asked for it", decide_is_due(&m, SECOND, true));
+    struct contract other = contract(2, 1, 1);
+    bool cancels;
+    decide_begin(&m, SECOND);
+    (void)decide_reload(&m, &other, &cancels);
+    (void)settle(&m, DECIDE_OK, "e", SECOND);
+    CHECK("superseded: still asked for", decide_is_due(&m, SECOND, true));
+    decide_begin(&m, SECOND);
+    (void)settle(&m, DECIDE_OK, "e", SECOND);
+    CHECK("once", !decide_is_due(&m, SECOND, true));
 }
 
 static void test_a_rebuild_is_for_what_serves(void **state)
