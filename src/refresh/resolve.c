@@ -16,13 +16,15 @@
 static void add_stat(struct sha256_stream *hash, const char *path)
 {
     struct stat st;
-    int64_t facts[5] = {-1};
+    int64_t facts[7] = {-1};
     if (stat(path, &st) == 0) {
         facts[0] = st.st_mtim.tv_sec;
         facts[1] = st.st_mtim.tv_nsec;
         facts[2] = st.st_size;
         facts[3] = (int64_t)st.st_ino;
         facts[4] = (int64_t)st.st_dev;
+        facts[5] = st.st_ctim.tv_sec; /* a tool may put the others back */
+        facts[6] = st.st_ctim.tv_nsec;
     }
     sha256_add(hash, path, strlen(path) + 1);
     sha256_add(hash, facts, sizeof facts);

@@ -44,6 +44,25 @@ def test_a_static_manifest_is_taken_by_its_interval(serve, project):
     assert d["previous_snapshot"]["snapshot_id"] == "r1"
 
 
+def test_a_manifest_rewritten_in_place_with_its_old_times(serve, project):
+    """As `cp -p` and `rsync --inplace --times` do: of the same size, in the same inode, with the same time."""
+    p = project()
+    p.publish("r2", [("a", 2)])
+    manifest = p.path / "data/manifest.json"
+    text = manifest.read_text()
+    p.publish("r1", [("a", 1)])
+    s = serve(p.path, OFFLOADER_REFRESH_INTERVAL="1")
+    looks = lambda: metric(s, 'offloader_refresh_total{dataset="kv",status="unchanged"}') or 0  # noqa: E731
+    wait_for(looks, "a look that finds nothing")
+    before = manifest.stat()
+    with open(manifest, "r+") as f:
+        f.write(text)
+    os.utime(manifest, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = manifest.stat()
+    assert (after.st_size, after.st_ino, after.st_mtime_ns) == (before.st_size, before.st_ino, before.st_mtime_ns)
+    wait_for(lambda: served(s) == "r2", "the interval", 20)
+
+
 def test_a_manifest_at_an_absolute_path(serve, project, tmp_path):
     p = project()
     p.publish("r1", [("a", 1)])
