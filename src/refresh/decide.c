@@ -234,6 +234,12 @@ static int64_t sooner(int64_t a, int64_t b)
     return !a ? b : !b ? a : a < b ? a : b;
 }
 
+/* Between two tries there is time for cheap looks. */
+static int64_t between_tries(const struct machine *m, int64_t regular_us)
+{
+    return m->has_look ? sooner(m->retry_us, regular_us) : m->retry_us;
+}
+
 static void schedule(struct machine *m, const struct tally *t, const struct tempo *tempo)
 {
     int64_t regular_us = tempo->every_us ? tempo->now_us + tempo->every_us : 0;
@@ -242,8 +248,8 @@ static void schedule(struct machine *m, const struct tally *t, const struct temp
      * check. */
     m->has_look =
         t->has_look && m->running.look_epoch == m->look_epoch && (retries || !t->may_pass);
-    if (t->was_untouched && m->retry_us) { /* a cheap look between two tries */
-        m->next_us = sooner(m->retry_us, regular_us);
+    if (t->was_untouched && m->retry_us) {
+        m->next_us = between_tries(m, regular_us);
         return;
     }
     m->failures = retries ? m->failures + 1 : 0;
@@ -253,7 +259,7 @@ static void schedule(struct machine *m, const struct tally *t, const struct temp
     } else if (m->has_pending) {
         m->retry_us = tempo->now_us + decide_backoff_us(m->failures, CUTOVER_RETRY_FIRST_US,
                                                         CUTOVER_RETRY_LIMIT_US, tempo->dice);
-        m->next_us = m->has_look ? sooner(m->retry_us, regular_us) : m->retry_us;
+        m->next_us = between_tries(m, regular_us);
     } else {
         int64_t limit_us = tempo->every_us ? tempo->every_us : RETRY_LIMIT_US;
         m->retry_us =

@@ -76,8 +76,10 @@ static void check(struct world *w)
     HOLDS(w, w->active < 0 || w->active_contract == w->served_contract); /* D1 */
     HOLDS(w, w->previous < 0 || w->previous_contract == w->served_contract);
     HOLDS(w, m->served.contract[0] == w->served_contract);
-    HOLDS(w, w->active < 0 || w->active != w->quarantined); /* D3 */
-    HOLDS(w, w->previous < 0 || w->previous != w->active);  /* D8 */
+    HOLDS(w, w->active < 0 || w->active != w->quarantined);             /* D3 */
+    HOLDS(w, w->previous < 0 || w->previous != w->active);              /* D8 */
+    HOLDS(w, w->active < 0 || m->active_origin[0] == w->active_origin); /* D12 */
+    HOLDS(w, w->previous < 0 || m->previous_origin[0] == w->previous_origin);
     HOLDS(w,
           !w->active_is_broken || m->wants_rebuild || /* D9 */
               (m->is_running && m->running.rebuilds && is_named(m->running.active_id, w->active)));
@@ -233,6 +235,8 @@ static void finish(struct world *w)
         tempo.every_us > CUTOVER_RETRY_LIMIT_US ? tempo.every_us : CUTOVER_RETRY_LIMIT_US;
     HOLDS(w, !w->m.next_us || w->m.next_us - w->now_us <= limit_us || v == VERDICT_SUPERSEDED);
     HOLDS(w, t.status != DECIDE_FAILED || w->m.next_us || v == VERDICT_SUPERSEDED);
+    HOLDS(w, !w->m.has_pending || w->m.has_look || w->m.next_us == w->m.retry_us || /* D10 */
+                 v == VERDICT_SUPERSEDED);
     w->joined |= v == VERDICT_SUPERSEDED && w->serves_joined;
     w->seen_version = w->read_version;
     bool is_barred = v != VERDICT_SUPERSEDED && t.has_look && !w->is_stirred;
