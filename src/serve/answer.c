@@ -220,16 +220,30 @@ static void log_access(struct job *j, int status)
               LF_DBL("ms", (double)(j->ended_us - j->arrived_us) / 1000.0));
 }
 
+static void log_failure(const struct job *j, const char *message)
+{
+    log_event(LOG_ERROR, "request_failed", message, LF_STR("request_id", j->request_id),
+              LF_STR("endpoint", j->endpoint ? j->endpoint->endpoint->name : "_unknown"));
+}
+
+/* Counts, logs and sends; of an answer that is not whole, the bare 500 that goes out instead. */
+static void hand_out(struct job *j, struct http_answer *a)
+{
+    if (a->not_whole && a->status != 500)
+        log_failure(j, "memory ran out while the answer was written");
+    int status = http_hung_up(j->x) ? 499 : a->not_whole ? 500 : a->status;
+    count(j, status);
+    log_access(j, status);
+    http_answer(j->x, a);
+    job_done(j);
+}
+
 static void send_answer(struct job *j, int status, struct str body)
 {
-    bool hung_up = http_hung_up(j->x);
-    count(j, hung_up ? 499 : status);
-    log_access(j, hung_up ? 499 : status);
     struct http_answer a = {
         .status = status, .headers = {j->headers.p, j->headers.n}, .body = body};
-    a.not_whole = j->headers.failed != BUF_FINE;
-    http_answer(j->x, &a);
-    job_done(j);
+    a.not_whole = j->headers.failed || j->body.failed;
+    hand_out(j, &a);
 }
 
 const char *error_family(int status)
@@ -292,8 +306,7 @@ void answer_error(struct job *j, int status, const char *message)
     put_trace(j);
     error_body(&j->body, error_family(status), message, j->request_id);
     if (status == 500)
-        log_event(LOG_ERROR, "request_failed", j->err.message, LF_STR("request_id", j->request_id),
-                  LF_STR("endpoint", j->endpoint ? j->endpoint->endpoint->name : "_unknown"));
+        log_failure(j, j->err.message);
     send_answer(j, status, (struct str){j->body.p, j->body.n});
 }
 
@@ -471,11 +484,7 @@ static void send_plain(struct job *j, const struct cache_body *body, struct str 
             a.release = release_entry;
             a.release_arg = TAKE(j->entry);
         }
-        bool hung_up = http_hung_up(j->x);
-        count(j, hung_up ? 499 : 200);
-        log_access(j, hung_up ? 499 : 200);
-        http_answer(j->x, &a);
-        job_done(j);
+        hand_out(j, &a);
         return;
     }
     buf_reset(&j->body);
