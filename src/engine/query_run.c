@@ -229,6 +229,7 @@ static enum rc keep_last(struct page *p, const struct value *all, idx_t row, str
 {
     const struct query *q = p->q;
     struct query_result *r = p->result;
+    assert((size_t)(q->n_order + q->n_groups) <= ARRAY_LEN(r->last));
     r->n_last = 0;
     for (int i = 0; i < q->n_order; i++)
         r->last[r->n_last++] = all[q->order[i].output];

@@ -116,6 +116,7 @@ static void get_order(struct bytes_in *w, struct arena *arena, struct query *q)
         order[i].descending = bytes_get_u8(w) != 0;
     }
     q->order = order;
+    w->failed |= q->n_order + q->n_groups > QUERY_LIMIT_OUTPUTS + 1; /* what query_result holds */
 }
 
 enum rc wire_get_query(struct bytes_in *w, const struct schema *schema, struct arena *arena,

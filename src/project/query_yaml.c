@@ -274,6 +274,15 @@ static void order_read(struct reader *r, const struct node *query, struct endpoi
         order_item_read(r, item, read_path(r, "query.order_by[%zu]", i), e);
 }
 
+/* A group's position, as cursors hold it, is its place in the order and its key. */
+static void position_check(struct reader *r, const struct node *query, const struct endpoint *e)
+{
+    if (e->grouped && e->n_order_by + e->n_group_by > QUERY_LIMIT_OUTPUTS + 1)
+        read_finding(r, node_get(query, "order_by"), "query.order_by", "invalid_value", NULL,
+                     "`group_by` and `order_by` have more than %d outputs together",
+                     QUERY_LIMIT_OUTPUTS + 1);
+}
+
 static void columns_read(struct reader *r, const struct node *root, const struct endpoint *e)
 {
     const struct node *list = read_get(r, root, "", "columns", true);
@@ -317,6 +326,7 @@ void query_read(struct reader *r, const struct node *root, const struct dataset 
         group_read(r, query, e);
         filters_read(r, query, d, e);
         order_read(r, query, e);
+        position_check(r, query, e);
     }
     columns_read(r, root, e);
 }

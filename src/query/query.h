@@ -91,7 +91,7 @@ struct query {
     int n_filters;
     bool has_tenant; /* filters[0] is the tenant predicate */
     const struct query_order *order;
-    int n_order;
+    int n_order; /* grouped: n_order + n_groups <= QUERY_LIMIT_OUTPUTS + 1 */
     uint64_t limit,
         offset; /* the executor hands out at most limit rows and says if there is more */
     bool count_total;

@@ -365,6 +365,7 @@ static void emit_groups(struct store_scratch *x, size_t n, struct query_result *
 {
     const struct query *q = x->query;
     const uint32_t *order = x->order.p;
+    assert((size_t)n_order_values(q) <= ARRAY_LEN(ret->last));
     size_t i = q->offset < n ? (size_t)q->offset : n, from = i;
     for (; i < n && i - from < q->limit; i++) {
         group_values(x, order[i], x->row_values);

@@ -96,6 +96,45 @@ static void test_query_out_of_range(void **state)
     }
 }
 
+/* A position holds QUERY_LIMIT_OUTPUTS + 1 values. */
+static void test_wide_positions(void **state)
+{
+    enum { N = QUERY_LIMIT_OUTPUTS / 2 + 1 };
+    static const struct {
+        const char *why;
+        int n_order;
+        enum rc want;
+    } rows[] = {{"257 values", N - 1, RC_OK}, {"258 values", N, RC_INTERNAL}};
+    struct query_output many[N];
+    struct query_order orders[N];
+    bool all[N];
+    int keys[N];
+    (void)state;
+    for (int i = 0; i < N; i++) {
+        many[i] = (struct query_output){0, AGG_NONE};
+        orders[i] = (struct query_order){i, false};
+        all[i] = true;
+        keys[i] = i;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct arena arena;
+        struct buf b;
+        struct query q = query, got;
+        q.outputs = many;
+        q.wanted = all;
+        q.groups = keys;
+        q.order = orders;
+        q.n_outputs = q.n_groups = N;
+        q.n_order = rows[i].n_order;
+        arena_init(&arena, 1u << 20);
+        buf_init(&b, 1u << 20);
+        wire_put_query(&b, &q);
+        CHECK_INT(rows[i].why, read_query(b.p, b.n, &got, &arena), rows[i].want);
+        buf_done(&b);
+        arena_done(&arena);
+    }
+}
+
 static void test_source(void **state)
 {
     (void)state;
@@ -182,8 +221,11 @@ static void test_noise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_query),  cmocka_unit_test(test_query_out_of_range),
-        cmocka_unit_test(test_source), cmocka_unit_test(test_end),
+        cmocka_unit_test(test_query),
+        cmocka_unit_test(test_query_out_of_range),
+        cmocka_unit_test(test_wide_positions),
+        cmocka_unit_test(test_source),
+        cmocka_unit_test(test_end),
         cmocka_unit_test(test_noise),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -246,6 +246,45 @@ static void test_endpoints(void **state)
     run_rows(rows, ARRAY_LEN(rows));
 }
 
+/* @before, and a list of outputs o0, o1, ... in @open and @close. */
+static void put_outputs(struct buf *b, const char *before, const char *open, const char *close,
+                        int n)
+{
+    buf_put_cstr(b, before);
+    for (int i = 0; i < n; i++)
+        buf_printf(b, "%s%so%d%s", i ? ", " : "[", open, i, close);
+    buf_put_literal(b, "]\n");
+}
+
+/* What orders groups has a limit of its own: a position is its outputs, those that group again. */
+static void test_wide_groups(void **state)
+{
+    static const struct {
+        const char *why;
+        int n_groups, n_order;
+        const char *findings;
+    } rows[] = {
+        {"256 outputs group", 256, 1, ""},
+        {"257 values are a position", 129, 128, ""},
+        {"258 are too many", 129, 129, ENDPOINT ":7:13: query.order_by: invalid_value\n"},
+        {"most that outputs allow", 256, 256, ENDPOINT ":7:13: query.order_by: invalid_value\n"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct buf b;
+        buf_init(&b, 1 << 20);
+        buf_put_literal(&b, "name: kv\nversion: 1\ndataset: kv\nquery:\n");
+        put_outputs(&b, "  select: ", "{ as: ", ", column: id }", rows[i].n_groups);
+        put_outputs(&b, "  group_by: ", "", "", rows[i].n_groups);
+        put_outputs(&b, "  order_by: ", "{ column: ", ", dir: asc }", rows[i].n_order);
+        put_outputs(&b, "columns: ", "", "", rows[i].n_groups);
+        write_file(ENDPOINT, buf_cstr(&b));
+        AUTO(mem_free_auto) char *got = load();
+        CHECK_STR(rows[i].why, got, rows[i].findings);
+        buf_done(&b);
+    }
+}
+
 static void test_keys(void **state)
 {
     (void)state;
@@ -315,9 +354,13 @@ int main(void)
 {
 #define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
-        IN_DIRECTORY(test_offloader),      IN_DIRECTORY(test_datasets),
-        IN_DIRECTORY(test_endpoints),      IN_DIRECTORY(test_keys),
-        IN_DIRECTORY(test_whole_projects), IN_DIRECTORY(test_memory_is_given_back),
+        IN_DIRECTORY(test_offloader),
+        IN_DIRECTORY(test_datasets),
+        IN_DIRECTORY(test_endpoints),
+        IN_DIRECTORY(test_wide_groups),
+        IN_DIRECTORY(test_keys),
+        IN_DIRECTORY(test_whole_projects),
+        IN_DIRECTORY(test_memory_is_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

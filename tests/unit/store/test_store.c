@@ -277,6 +277,41 @@ static void test_groups_sum_exactly(void **state)
     assert_int_equal(seen.integers[200], 0);   /* 11 rows: two whole turns and a 0 */
 }
 
+/* As many values as a position holds, for the sanitizers: outputs that order and group. */
+static void test_the_widest_position(void **state)
+{
+    enum { N = QUERY_LIMIT_OUTPUTS / 2 + 1 };
+    struct query_output outputs[N];
+    struct query_order order[N];
+    bool wanted[N];
+    int groups[N];
+    for (int i = 0; i < N; i++) {
+        outputs[i] = (struct query_output){COLUMN_DAY, AGG_NONE};
+        order[i] = (struct query_order){.output = i};
+        wanted[i] = true;
+        groups[i] = i;
+    }
+    struct query q = {.schema = &test_schema,
+                      .outputs = outputs,
+                      .n_outputs = N,
+                      .wanted = wanted,
+                      .groups = groups,
+                      .n_groups = N,
+                      .grouped = true,
+                      .order = order,
+                      .n_order = N - 1,
+                      .limit = 2};
+    struct seen seen;
+    struct query_result result;
+    struct query_stats stats;
+    (void)state;
+    ask(&q, &seen, &result, &stats);
+    assert_int_equal(seen.n, 2);
+    assert_int_equal(result.n_last, QUERY_LIMIT_OUTPUTS + 1);
+    for (int i = 0; i < result.n_last; i++)
+        assert_int_equal(result.last[i].integer, seen.integers[1]);
+}
+
 static void test_pages_go_on_where_they_ended(void **state)
 {
     static const struct query_output outputs[] = {{COLUMN_AT, AGG_NONE}, {COLUMN_CODE, AGG_NONE}};
@@ -466,6 +501,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_rows_are_found_without_scanning),
         cmocka_unit_test(test_blocks_are_skipped_by_statistics),
         cmocka_unit_test(test_groups_sum_exactly),
+        cmocka_unit_test(test_the_widest_position),
         cmocka_unit_test(test_pages_go_on_where_they_ended),
         cmocka_unit_test(test_deadline_and_cancellation),
         cmocka_unit_test(test_writer_refuses_rows_out_of_order),
