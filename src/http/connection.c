@@ -197,6 +197,14 @@ static void read_on(struct http_exchange *x)
 
 /* ---- handing requests over ---- */
 
+/* By its bytes: also of a head that is not whole, or not well-formed further on. */
+static bool asks_by_head(const struct http_exchange *x)
+{
+    static const char method[] = "HEAD ";
+    size_t n = sizeof method - 1;
+    return x->head && x->n_head >= n && memcmp(x->head, method, n) == 0;
+}
+
 void connection_refuse(struct http_exchange *x, int status, const char *message,
                        const struct http_request *r)
 {
@@ -212,6 +220,7 @@ void connection_refuse(struct http_exchange *x, int status, const char *message,
         .body = {l->refuse_body.p, l->refuse_body.n},
         .close = true,
     };
+    x->is_head_method = asks_by_head(x);
     x->n_consumed = x->n_head; /* nothing after it is read */
     answer_put(x, &a);
 }

@@ -53,8 +53,9 @@ def test_a_slow_head_gets_408_and_an_idle_connection_goes(tmp_path):
     w = tiny(tmp_path)
     with running(w.path, tmp_path / "cache", OFFLOADER_REQUEST_TIMEOUT_MS="1000", OFFLOADER_IDLE_TIMEOUT_MS="1500") as s:
         began = time.monotonic()
-        with Wire(s.api_port) as slow, Wire(s.api_port) as idle, Wire(s.api_port) as new, Wire(s.api_port) as busy:
+        with Wire(s.api_port) as slow, Wire(s.api_port) as head, Wire(s.api_port) as idle, Wire(s.api_port) as new, Wire(s.api_port) as busy:
             slow.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: ")
+            head.send(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\nX: ")
             idle.ask([get("/healthz")])
             for _ in range(45):  # never idle long enough, and each head in time although one byte of the next is always there
                 busy.send(get("/healthz")[1:] + b"G" if _ else get("/healthz") + b"G")
@@ -68,6 +69,8 @@ def test_a_slow_head_gets_408_and_an_idle_connection_goes(tmp_path):
             got, _ = replies(slow.rest())
             assert [r.status for r in got] == [408] and got[0].header("connection") == "close"
             assert json.loads(got[0].body)["error"]["family"] == "bad_request"
+            got, left = replies(head.rest(), is_head=True)
+            assert [r.status for r in got] == [408] and not left  # HEAD gets no body
             assert idle.rest() == b"" and new.rest() == b""
             assert time.monotonic() - began >= 1.5
             busy.send(get("/healthz")[1:])
@@ -199,6 +202,10 @@ def test_answers_that_wait_for_readers_are_bounded(tmp_path):
             return r.status == 503 and r
         r = wait_for(shed, "the send buffer to be full", 10)
         assert r.json["error"]["family"] == "not_ready" and r.headers["retry-after"] == "1"
+        with Wire(s.api_port) as wire:
+            wire.send(get("/healthz", method="HEAD"))
+            got, left = replies(wire.rest(), is_head=True)
+            assert [r.status for r in got] == [503] and not left
         assert metric(s, "offloader_shed_total", reason="memory") >= 1
         for x in readers:
             x.close()
