@@ -131,6 +131,7 @@ static void finish(struct http_exchange *x)
         connection_close(connection_first_open(lingering));
     connection_move(x, LIST_LINGER);
     (void)atomic_fetch_add(&x->listener->server->n_lingering, 1);
+    connection_read_on(x); /* one that was refused at once, or whose buffer was full, did not */
 }
 
 static void on_written(uv_write_t *uv, int status)

@@ -186,7 +186,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *data)
         connection_process(x);
 }
 
-static void read_on(struct http_exchange *x)
+void connection_read_on(struct http_exchange *x)
 {
     if (x->is_reading || x->is_closing || x->saw_eof)
         return;
@@ -330,7 +330,7 @@ static void wait_for_more(struct http_exchange *x, bool has_answered)
         restart(x, list);
     else
         connection_move(x, list); /* a head that dribbles in keeps its deadline */
-    read_on(x);
+    connection_read_on(x);
 }
 
 static bool may_go_on(const struct http_exchange *x)
@@ -453,7 +453,7 @@ void connection_accept(struct listener *l)
         return;
     }
     connection_move(x, LIST_IDLE);
-    read_on(x);
+    connection_read_on(x);
 }
 
 /* ---- time ---- */

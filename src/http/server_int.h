@@ -111,6 +111,8 @@ void connection_accept(struct listener *l);
 void connection_close(struct http_exchange *x);
 void connection_refuse(struct http_exchange *x, int status, const char *message,
                        const struct http_request *r);
+/* Reads, if it did not: into the head or the body, or to drop it while it lingers. */
+void connection_read_on(struct http_exchange *x);
 void connection_on_tick(struct listener *l, int64_t now_us);
 void connection_move(struct http_exchange *x, enum list_id to);
 /* The current request's bytes are done with: what is left moves to the front of the buffer, which
