@@ -297,8 +297,8 @@ static void put_error_headers(struct buf *h, int status)
 void answer_error(struct job *j, int status, const char *message)
 {
     /* Who waits for this answer gets the same one, unless it is our caller alone who went away. */
-    cache_abandon(j->home->serve->options.cache, TAKE(j->flight),
-                  j->rc == RC_CANCELLED ? 0 : (int)j->rc);
+    int why = j->rc == RC_CANCELLED ? 0 : (int)j->rc | (j->is_over_groups ? WHY_OVER_GROUPS : 0);
+    cache_abandon(j->home->serve->options.cache, TAKE(j->flight), why);
     buf_reset(&j->body);
     /* 429 has put its Retry-After there already. */
     put_error_headers(&j->headers, status);

@@ -93,6 +93,7 @@ struct job *job_take(struct serve_loop *home, struct http_exchange *x, const str
     j->is_packed = false;
     j->total_known = false;
     j->rc = RC_OK;
+    j->is_over_groups = false;
     j->err.rc = RC_OK;
     j->authenticated_us = j->planned_us = j->started_us = j->ran_us = j->ended_us = 0;
     atomic_store_explicit(&j->cancelled, false, memory_order_relaxed);

@@ -136,6 +136,7 @@ static void execute(struct job *j, struct store_scratch *scratch)
                                encoder_sink(&encoder), &keep, &j->result, NULL, &j->err);
     else
         j->rc = err_set(&j->err, RC_UNAVAILABLE, "no executor for this endpoint is loaded");
+    j->is_over_groups = j->rc == RC_LIMIT && strcmp(j->err.code, STORE_TOO_MANY_GROUPS) == 0;
     enum rc encoded = encoder_end(&encoder);
     if (j->rc == RC_OK)
         j->rc = encoded;
@@ -299,7 +300,8 @@ static void on_ready(struct cache_waiter *w, struct cache_entry *e, int why)
 {
     struct job *j = JOB_OF(w, waiter);
     j->entry = e;
-    j->rc = (enum rc)why;
+    j->rc = (enum rc)(why & ~WHY_OVER_GROUPS);
+    j->is_over_groups = (why & WHY_OVER_GROUPS) != 0;
     j->message.run = on_landed;
     loop_post(j->home->loop, &j->message);
 }
@@ -350,13 +352,16 @@ void job_run(struct job *j)
 
 /* ---- the end ---- */
 
+#define MESSAGE_OVER_LIMIT "the answer would be larger than 32 MiB; ask for fewer rows or columns"
+_Static_assert(STORE_LIMIT_GROUPS == 1000000, "the message names the limit");
+#define MESSAGE_OVER_GROUPS "the query makes more than 1,000,000 groups; narrow it by its params"
+
 static void answer_failure(struct job *j)
 {
     const struct serve_options *o = &j->home->serve->options;
     switch (j->rc) {
     case RC_LIMIT:
-        answer_error(j, 422,
-                     "the answer would be larger than 32 MiB; ask for fewer rows or columns");
+        answer_error(j, 422, j->is_over_groups ? MESSAGE_OVER_GROUPS : MESSAGE_OVER_LIMIT);
         return;
     case RC_TIMEOUT:
         answer_error(j, 504, "the query took longer than is allowed");

@@ -23,6 +23,9 @@
 #define COMPRESS_FROM_BYTES 1024
 #define PACK_ON_LOOP_BYTES 65536 /* more is compressed by a worker: the loop blocks on nothing */
 
+/* What those who wait for a flight are told: its enum rc, and this where is_over_groups is set. */
+#define WHY_OVER_GROUPS 0x100
+
 enum job_cache { JOB_CACHE_OFF, JOB_CACHE_MISS, JOB_CACHE_HIT };
 
 struct job {
@@ -67,6 +70,7 @@ struct job {
     uint64_t total;
     struct buf next_cursor;
     enum rc rc;
+    bool is_over_groups; /* the limit of RC_LIMIT is that of groups */
     struct err err;
 };
 

@@ -11,6 +11,7 @@ static void begin(struct store_scratch *x, struct store *s, const struct query *
     x->query = q;
     x->stats = (struct query_stats){.executor = "store", .grouping = "none"};
     x->escape_rc = 0;
+    x->is_over_groups = false;
     x->rows_since_poll = 0;
     x->views = scratch_array(x, &x->views_memory, n, sizeof *x->views);
     x->view_blocks = scratch_array(x, &x->view_blocks_memory, n, sizeof *x->view_blocks);
@@ -30,6 +31,9 @@ static enum rc escaped(struct store_scratch *x, struct err *err)
     case RC_NO_MEMORY:
         return err_set(err, rc, "the query needs more memory than there is");
     case RC_LIMIT:
+        if (x->is_over_groups)
+            return err_set_code(err, rc, STORE_TOO_MANY_GROUPS,
+                                "the query makes more than %d groups", STORE_LIMIT_GROUPS);
         return err_set(err, rc, "the answer is larger than is allowed");
     case RC_OK:
     case RC_INVALID:

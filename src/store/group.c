@@ -120,8 +120,10 @@ static void grow_table(struct store_scratch *x)
 static size_t add_group(struct store_scratch *x, const uint64_t *key)
 {
     size_t group = grouping.n_groups;
-    if (group == LIMIT_GROUPS)
+    if (group == STORE_LIMIT_GROUPS) {
+        x->is_over_groups = true;
         store_escape(x, RC_LIMIT);
+    }
     scratch_array(x, &x->groups, (group + 1) * grouping.n_words, sizeof(uint64_t));
     scratch_array(x, &x->states, (group + 1) * (size_t)(grouping.n_aggregates + 1),
                   sizeof(struct aggregate_state));

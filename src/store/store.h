@@ -14,6 +14,8 @@
 
 #define STORE_FILE_NAME "data.store"
 #define STORE_LIMIT_SORT_COLUMNS 8
+#define STORE_LIMIT_GROUPS 1000000 /* of a query: past it RC_LIMIT with the code below */
+#define STORE_TOO_MANY_GROUPS "too_many_groups"
 
 /* ---- writing (ingest child) ---- */
 

@@ -20,7 +20,6 @@
 #include "store/store.h"
 
 #define BATCH_ROWS 1024
-#define LIMIT_GROUPS 1000000
 
 struct store_column {
     const struct column_entry *entry;
@@ -66,6 +65,7 @@ struct array { /* scratch memory that only grows */
 struct store_scratch {
     sigjmp_buf escape;
     volatile int escape_rc; /* enum rc to leave with */
+    bool is_over_groups;    /* RC_LIMIT is that of groups, not the sink's */
     struct store *store;    /* being read */
     const struct query *query;
     const struct query_control *control;

@@ -264,6 +264,27 @@ def test_answers_over_32_mib(tmp_path):
             assert got == [200] * 12 and (is_sanitized(s) or grown < 120 << 20), grown >> 20
 
 
+def test_a_million_groups(tmp_path):
+    """One more is 422 whatever the page, and says what the limit is; those who wait for the same answer are told the same."""
+    w = World(tmp_path / "project")
+    w.dataset("d", [("n", "BIGINT")])
+    w.publish("d", "s1", [(i,) for i in range(1000001)])
+    for name, more in (("d", {}), ("cached", {"cache": {"policy": "snapshot"}})):
+        w.endpoint(name, "d", ["n", ("c", "n", "count")], group_by=["n"], params=[{"name": "from", "type": "integer"}], filters=[("n", "gte", "from")], **more)
+    with running(w.path, tmp_path / "cache", OFFLOADER_QUEUE_TIMEOUT_MS="30000", OFFLOADER_QUERY_TIMEOUT_MS="30000") as s:
+        out = [s.get("/v1/endpoints/d?limit=1")]
+        threads = [threading.Thread(target=lambda: out.append(s.get("/v1/endpoints/cached?limit=1"))) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert metric(s, "offloader_response_cache_total", result="coalesced") > 0
+        for r in out:
+            assert (r.status, r.json["error"]["family"]) == (422, "invalid_param") and "1,000,000 groups" in r.json["error"]["message"], r.body
+        r = s.get("/v1/endpoints/d?limit=1&from=1", headers={"Prefer": "count=exact"})
+        assert r.status == 200 and r.json["meta"]["page"]["total"] == 1000000
+
+
 def test_a_saturated_pool_sheds(heavy):
     out = []
     threads = [threading.Thread(target=lambda i=i: out.append(heavy.get(f"/v1/endpoints/scan?x={i}"))) for i in range(24)]
