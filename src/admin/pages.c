@@ -183,7 +183,7 @@ static void write_pool(struct admin *a, struct json_writer *w)
     jw_key(w, "busy");
     jw_int(w, pool.busy);
     jw_key(w, "saturated");
-    jw_bool(w, pool.busy >= pool.workers);
+    jw_bool(w, pool.is_saturated);
     jw_key(w, "remote_cap");
     jw_int(w, pool.remote_cap);
     jw_key(w, "queue");

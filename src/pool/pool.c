@@ -83,11 +83,24 @@ static bool local_has_room(const struct pool *p, int64_t now_us, int64_t *ret_ne
     return n < p->local.lane.width;
 }
 
+static bool remote_has_room(const struct pool *p)
+{
+    return p->remote_busy < p->remote_cap;
+}
+
+/* Does work wait, or would it, however many workers are free? */
+static bool is_saturated(const struct pool *p, int64_t now_us)
+{
+    int64_t next_us;
+    return p->busy == p->n_workers || (p->remote.first && !remote_has_room(p)) ||
+           (p->local.first && !local_has_room(p, now_us, &next_us));
+}
+
 /* Whose first job runs next: the older of what may run now; NULL: none may. */
 static struct queue *next_queue(struct pool *p, int64_t now_us)
 {
     int64_t next_us;
-    bool remote_may = p->remote.first && p->remote_busy < p->remote_cap;
+    bool remote_may = p->remote.first && remote_has_room(p);
     bool local_may = p->local.first && local_has_room(p, now_us, &next_us);
     if (remote_may && local_may)
         return p->remote.first->queued_us < p->local.first->queued_us ? &p->remote : &p->local;
@@ -272,8 +285,7 @@ enum rc pool_submit(struct pool *p, struct pool_job *j)
     LOCKED(&p->lock);
     struct queue *q = j->is_remote ? &p->remote : &p->local;
     int64_t now_us = monotonic_us(), next_us;
-    bool has_room =
-        j->is_remote ? p->remote_busy < p->remote_cap : local_has_room(p, now_us, &next_us);
+    bool has_room = j->is_remote ? remote_has_room(p) : local_has_room(p, now_us, &next_us);
     lane_look(&q->lane, q->n, now_us);
     tell_keeper(p, now_us);
     if (p->stopping || q->n >= p->queue_limit ||
@@ -301,6 +313,7 @@ void pool_gauges(struct pool *p, struct pool_gauges *ret)
         .remote_busy = p->remote_busy,
         .remote_cap = p->remote_cap,
         .queued = p->local.n + p->remote.n,
+        .is_saturated = is_saturated(p, now_us),
         .queue_age_us = now_us - oldest_us,
     };
 }

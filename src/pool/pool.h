@@ -45,6 +45,7 @@ MUST_CHECK enum rc pool_submit(struct pool *p, struct pool_job *j);
 
 struct pool_gauges {
     int workers, busy, remote_busy, remote_cap, queued;
+    bool is_saturated;    /* all workers are busy, or jobs wait because their kind has no room */
     int64_t queue_age_us; /* of the oldest waiting job */
 };
 void pool_gauges(struct pool *p, struct pool_gauges *ret);

@@ -115,6 +115,7 @@ static void test_a_full_queue_sheds_at_once(void **state)
     struct pool_gauges g;
     pool_gauges(p, &g);
     assert_true(g.workers == 1 && g.busy == 1 && g.queued == 2 && g.queue_age_us >= 0);
+    assert_true(g.is_saturated);
     set_gate(true);
     wait_until(&n_run, 3);
     pool_free(p);
@@ -180,6 +181,7 @@ static void test_remote_leaves_room(void **state)
             wait_until(&n_running, rows[i].want + 1); /* the local one runs beside them */
         pool_gauges(p, &g);
         CHECK_INT(rows[i].why, g.remote_cap, rows[i].want);
+        CHECK(rows[i].why, g.is_saturated);
         set_gate(true);
         wait_until(&n_run, 11);
         CHECK_INT(rows[i].why, most_remote, rows[i].want);
@@ -199,7 +201,7 @@ static void test_local_jobs_leave_no_cpu_short(void **state)
     wait_until(&n_running, 3);
     wait_until(&n_remote, 1);
     pool_gauges(p, &g);
-    assert_true(g.busy == 3 && g.queued == 1);
+    assert_true(g.busy == 3 && g.queued == 1 && g.is_saturated); /* with a worker to spare */
     set_gate(true);
     wait_until(&n_run, 4);
     pool_free(p);
@@ -218,6 +220,33 @@ static void test_a_slow_job_lets_others_pass(void **state)
     wait_until(&n_run, 2);
     pool_free(p);
     assert_false(w[1].was_shed);
+}
+
+/* Work in hand is no saturation, and neither is what waits for a worker that is about to take it.
+ */
+static void test_a_pool_with_room_is_not_saturated(void **state)
+{
+    (void)state;
+    struct pool *p = start_capped(4, 2, 100, 60000000, 2);
+    struct work w[4] = {work(false), work(true), work(true), work(false)};
+    struct pool_gauges g;
+    pool_gauges(p, &g);
+    assert_false(g.is_saturated);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(pool_submit(p, &w[i].job), RC_OK);
+        pool_gauges(p, &g);
+        assert_false(g.is_saturated);
+    }
+    wait_until(&n_running, 3);
+    pool_gauges(p, &g);
+    assert_true(g.busy == 3 && g.queued == 0 && !g.is_saturated);
+    assert_int_equal(pool_submit(p, &w[3].job), RC_OK);
+    wait_until(&n_running, 4);
+    pool_gauges(p, &g);
+    assert_true(g.busy == 4 && g.queued == 0 && g.is_saturated);
+    set_gate(true);
+    wait_until(&n_run, 4);
+    pool_free(p);
 }
 
 static void test_freeing_sheds_what_waits(void **state)
@@ -245,6 +274,7 @@ int main(void)
         cmocka_unit_test(test_remote_leaves_room),
         cmocka_unit_test(test_local_jobs_leave_no_cpu_short),
         cmocka_unit_test(test_a_slow_job_lets_others_pass),
+        cmocka_unit_test(test_a_pool_with_room_is_not_saturated),
         cmocka_unit_test(test_freeing_sheds_what_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
