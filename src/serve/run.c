@@ -288,12 +288,14 @@ static void on_landed(struct loop_message *m)
         (void)err_set(&j->err, j->rc, "the request that this one waited for failed");
     if (atomic_load_explicit(&j->cancelled, memory_order_relaxed))
         j->rc = RC_CANCELLED;
-    if (j->rc != RC_OK)
+    if (j->rc != RC_OK) {
         job_finish(j);
-    else if (j->entry)
+    } else if (j->entry) {
+        j->started_us = j->ran_us = monotonic_us(); /* until now it was queued */
         answer_entry(j);
-    else
+    } else {
         fly(j); /* the leader's caller went away: one of those who waited leads now */
+    }
 }
 
 static void on_ready(struct cache_waiter *w, struct cache_entry *e, int why)

@@ -122,7 +122,8 @@ def test_limits_of_the_cache(tmp_path):
 
 
 def test_identical_misses_run_once(tmp_path):
-    """Scans of more than OFFLOADER_INLINE_ROWS rows go to the pool: callers that come meanwhile wait for the first."""
+    """Scans of more than OFFLOADER_INLINE_ROWS rows go to the pool: callers that come meanwhile wait for the first, in the
+    queue as Server-Timing has it. Shown to fail without started_us in on_landed(): all of them `encode`."""
     w = World(tmp_path / "project")
     w.dataset("d", [("id", "BIGINT"), ("v", "DOUBLE")])
     w.publish("d", "s1", [((i * 7919) % 300007, i / 3) for i in range(300000)])
@@ -130,6 +131,7 @@ def test_identical_misses_run_once(tmp_path):
     with running(w.path, tmp_path / "cache", OFFLOADER_INLINE_ROWS="1", OFFLOADER_POOL_SIZE="2", OFFLOADER_QUEUE_TIMEOUT_MS="30000") as s:
         for turn in range(3):
             before = metric(s, "offloader_query_duration_ms_count")
+            coalesced = metric(s, "offloader_response_cache_total", result="coalesced")
             out, threads = [], []
             for _ in range(12):
                 threads.append(threading.Thread(target=lambda: out.append(s.get(f"/v1/endpoints/d?x={turn}&limit=3"))))
@@ -141,6 +143,10 @@ def test_identical_misses_run_once(tmp_path):
                 t.join()
             assert all(r.status == 200 for r in out) and len({str(r.rows) for r in out}) == 1
             assert metric(s, "offloader_query_duration_ms_count") - before <= 2
+            coalesced = metric(s, "offloader_response_cache_total", result="coalesced") - coalesced
+            timings = [dict(part.split(";dur=") for part in r.headers["server-timing"].split(", ")) for r in out]
+            waited = [t for t in timings if float(t["query"]) == 0 < float(t["queue"])]  # one or two of them led in the end
+            assert len(waited) >= coalesced - 2, (coalesced, timings)
         assert metric(s, "offloader_response_cache_total", result="coalesced") >= 6
         wait_for(lambda: metric(s, "offloader_pool_busy") == 0, "the pool to be free")
 
