@@ -278,7 +278,7 @@ static void answer_entry(struct job *j)
     job_answer(j);
 }
 
-static void fly(struct job *j);
+static void fly(struct job *j, bool is_first);
 
 /* The flight this job waited for has landed, or was abandoned. On the loop. */
 static void on_landed(struct loop_message *m)
@@ -288,13 +288,15 @@ static void on_landed(struct loop_message *m)
         (void)err_set(&j->err, j->rc, "the request that this one waited for failed");
     if (atomic_load_explicit(&j->cancelled, memory_order_relaxed))
         j->rc = RC_CANCELLED;
+    if (j->rc == RC_BUSY) /* shed with the one it waited for */
+        metrics_shed(MSHED_QUEUE_TIMEOUT);
     if (j->rc != RC_OK) {
         job_finish(j);
     } else if (j->entry) {
         j->started_us = j->ran_us = monotonic_us(); /* until now it was queued */
         answer_entry(j);
     } else {
-        fly(j); /* the leader's caller went away: one of those who waited leads now */
+        fly(j, false); /* the leader's caller went away: one of those who waited leads now */
     }
 }
 
@@ -308,21 +310,24 @@ static void on_ready(struct cache_waiter *w, struct cache_entry *e, int why)
     loop_post(j->home->loop, &j->message);
 }
 
-/* Joins the flight for this key, or leads one. The job is away: another thread may hand it on. */
-static void fly(struct job *j)
+/* Joins the flight for this key, or leads one, and counts that when it @is_first. The job is away:
+ * another thread may hand it on. */
+static void fly(struct job *j, bool is_first)
 {
+    static const enum metrics_cache_result counted[] = {
+        [CACHE_HIT] = MCACHE_HIT, [CACHE_LEAD] = MCACHE_MISS, [CACHE_WAIT] = MCACHE_COALESCED};
     struct cache *c = j->home->serve->options.cache;
     j->waiter.on_ready = on_ready;
-    switch (cache_begin(c, j->cache_key, &j->waiter, &j->entry, &j->flight)) {
+    enum cache_outcome outcome = cache_begin(c, j->cache_key, &j->waiter, &j->entry, &j->flight);
+    if (is_first)
+        metrics_cache(j->metrics_slot, counted[outcome]);
+    switch (outcome) {
     case CACHE_HIT:
-        metrics_cache(j->metrics_slot, MCACHE_HIT);
         answer_entry(j);
         return;
     case CACHE_WAIT:
-        metrics_cache(j->metrics_slot, MCACHE_COALESCED);
         return;
     case CACHE_LEAD:
-        metrics_cache(j->metrics_slot, MCACHE_MISS);
         run_plan(j);
         return;
     }
@@ -349,7 +354,7 @@ void job_run(struct job *j)
         return;
     }
     job_go_away(j);
-    fly(j);
+    fly(j, true);
 }
 
 /* ---- the end ---- */

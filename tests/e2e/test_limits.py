@@ -301,6 +301,32 @@ def test_a_saturated_pool_sheds(heavy):
     assert metric(heavy, "offloader_requests_total", endpoint="scan", status="not_ready") == sum(r.status == 503 for r in out)
 
 
+def test_those_who_wait_for_one_answer_are_shed_with_it(tmp_path):
+    """Each of them is a shed request; shown to fail without the count in on_landed(): one of five."""
+    w = tiny(tmp_path)
+    w.endpoint("scan", "kv", serving_mode="remote_scan")
+    w.endpoint("same", "kv", serving_mode="remote_scan", cache={"policy": "snapshot"})
+    with running(w.path, tmp_path / "cache", OFFLOADER_POOL_SIZE="1", OFFLOADER_QUEUE_TIMEOUT_MS="2000", OFFLOADER_QUERY_TIMEOUT_MS="60000") as s:
+        assert s.get("/v1/endpoints/scan").status == 200
+        queries = wait_for(lambda: s.children("__query"), "the query process")
+        for child in queries:
+            os.kill(child, signal.SIGSTOP)
+        wires = [Wire(s.api_port) for _ in range(6)]
+        wires[0].send(get("/v1/endpoints/scan"))
+        wait_for(lambda: metric(s, "offloader_pool_busy") == 1, "the worker to be taken")
+        for x in wires[1:]:
+            x.send(get("/v1/endpoints/same"))
+        assert [x.read().status for x in wires[1:]] == [503] * 5
+        assert metric(s, "offloader_response_cache_total", endpoint="same") == 5
+        assert metric(s, "offloader_response_cache_total", result="coalesced") >= 1
+        assert metric(s, "offloader_shed_total") == metric(s, "offloader_requests_total", endpoint="same", status="not_ready") == 5
+        for child in queries:
+            os.kill(child, signal.SIGCONT)
+        assert wires[0].read().status == 200
+        for x in wires:
+            x.close()
+
+
 def test_a_query_past_its_time_is_504(tmp_path):
     w = scans(tmp_path)
     with running(w.path, tmp_path / "cache", OFFLOADER_QUERY_TIMEOUT_MS="1", OFFLOADER_INLINE_ROWS="1000") as s:
