@@ -306,7 +306,7 @@ void answer_error(struct job *j, int status, const char *message)
     put_trace(j);
     error_body(&j->body, error_family(status), message, j->request_id);
     if (status == 500)
-        log_failure(j, j->err.message);
+        log_failure(j, j->err.message[0] ? j->err.message : message);
     send_answer(j, status, (struct str){j->body.p, j->body.n});
 }
 

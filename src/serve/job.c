@@ -95,6 +95,7 @@ struct job *job_take(struct serve_loop *home, struct http_exchange *x, const str
     j->rc = RC_OK;
     j->is_over_groups = false;
     j->err.rc = RC_OK;
+    j->err.code[0] = j->err.message[0] = 0;
     j->authenticated_us = j->planned_us = j->started_us = j->ran_us = j->ended_us = 0;
     atomic_store_explicit(&j->cancelled, false, memory_order_relaxed);
     take_request(j, x, r);

@@ -141,6 +141,8 @@ static void execute(struct job *j, struct store_scratch *scratch)
     if (j->rc == RC_OK)
         j->rc = encoded;
     write_cursor(j); /* before anybody else uses the executor's scratch */
+    if (j->rc != RC_OK && !j->err.message[0])
+        (void)err_set(&j->err, j->rc, "the answer could not be written: %s", rc_name(j->rc));
     j->ran_us = monotonic_us();
     metrics_query(in_store ? MEXEC_STORE : MEXEC_DUCKDB, j->ran_us - j->started_us);
 }

@@ -153,6 +153,25 @@ def test_every_allocation_of_a_request_may_fail(place):
     assert s.admin("/diagnostics", token=ADMIN_TOKEN).status == 200
 
 
+def test_the_log_tells_what_a_request_met(place):
+    """Shown to fail without a fresh j->err in job_take(): the second line told the first one's error."""
+    _, s, control = place
+    large, long = get("/v1/endpoints/large?limit=400", key="key-a"), get("/v1/endpoints/miss?cursor=a&id=" + "x" * 7000, key="key-a")
+    with Wire(s.api_port) as wire:
+        assert wire.ask([large])[0].status == 200
+        said = {}
+        for request in (large, long):  # the next allocation is the rows' buffer, then the arena's second block
+            control.fail("alloc")
+            reply = wire.ask([request])[0]
+            control.clear()
+            assert reply.status == 500, (len(request), reply.status)
+            said[reply.header("x-request-id")] = json.loads(reply.body)["error"]["message"]
+    lines = [json.loads(line) for line in s.log().splitlines() if '"request_failed"' in line]
+    logged = {line["request_id"]: line["message"] for line in lines}
+    assert [logged[i] for i in said] == ["the query needs more memory than there is", "the request needs more memory than is allowed"]
+    assert list(said.values())[1] == "the request needs more memory than is allowed"
+
+
 def test_a_listener_goes_on_after_memory_was_short(place):
     """A connection that finds no memory waits in the kernel; the listener does not stand still."""
     _, s, control = place
