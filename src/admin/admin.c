@@ -209,10 +209,12 @@ void admin_on_request(struct http_exchange *x, const struct http_request *r, voi
         route(a, x, r, (struct str){path, n}, request_id);
 }
 
-void admin_on_refuse(int status, const char *message, const struct http_request *r,
-                     struct buf *headers, struct buf *body, void *arg)
+void admin_on_refuse(const struct http_refusal *refusal, struct buf *headers, struct buf *body,
+                     void *arg)
 {
     struct admin *a = arg;
+    const struct http_request *r = refusal->r;
+    int status = refusal->status;
     char request_id[REQUEST_ID_BYTES];
     request_id_choose(r ? r->request_id : (struct str){NULL, 0}, request_id);
     buf_put_literal(headers, "Content-Type: application/json\r\nCache-Control: no-store\r\n");
@@ -221,7 +223,7 @@ void admin_on_refuse(int status, const char *message, const struct http_request 
     if (status == 503)
         buf_put_literal(headers, "Retry-After: 1\r\n");
     headers_admin(a->options.serve, headers, request_id);
-    error_body(body, error_family(status), message, request_id);
+    error_body(body, error_family(status), refusal->message, request_id);
 }
 
 void admin_write_diagnostics(struct admin *a, struct buf *b)

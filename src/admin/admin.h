@@ -34,8 +34,8 @@ MUST_CHECK enum rc admin_new(const struct admin_options *options, struct admin *
 void admin_stop(struct admin *a);
 void admin_free(struct admin *a); /* after its port is closed */
 void admin_on_request(struct http_exchange *x, const struct http_request *r, void *arg);
-void admin_on_refuse(int status, const char *message, const struct http_request *r,
-                     struct buf *headers, struct buf *body, void *arg);
+void admin_on_refuse(const struct http_refusal *refusal, struct buf *headers, struct buf *body,
+                     void *arg);
 /* The diagnostics document, for SIGUSR1. */
 void admin_write_diagnostics(struct admin *a, struct buf *b);
 

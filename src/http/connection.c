@@ -209,9 +209,10 @@ void connection_refuse(struct http_exchange *x, int status, const char *message,
                        const struct http_request *r)
 {
     struct listener *l = x->listener;
+    struct http_refusal refusal = {x, status, message, r, x->first_byte_us};
     buf_reset(&l->refuse_headers);
     buf_reset(&l->refuse_body);
-    l->server->options.on_refuse(status, message, r, &l->refuse_headers, &l->refuse_body,
+    l->server->options.on_refuse(&refusal, &l->refuse_headers, &l->refuse_body,
                                  l->server->options.arg);
     struct http_answer a = {
         .status = status,

@@ -88,6 +88,15 @@ void *http_connection_space(
 void http_on_hangup(struct http_exchange *x, void (*on_hangup)(void *arg), void *arg);
 bool http_hung_up(const struct http_exchange *x);
 
+/* A request that the layer answers itself: 400, 408, 413, 414, 417, 431, 503. */
+struct http_refusal {
+    struct http_exchange *x;
+    int status;
+    const char *message;          /* literal */
+    const struct http_request *r; /* may be half-filled; NULL: none was read */
+    int64_t arrived_us;           /* monotonic: first byte of the head; 0: none came */
+};
+
 struct http_server; /* listeners of one port on a set of loops */
 
 struct http_server_options {
@@ -101,10 +110,9 @@ struct http_server_options {
         send_buffer_bytes; /* of all connections; past it new requests get on_overload's answer */
     /* On the loop's thread, for each whole request. */
     void (*on_request)(struct http_exchange *x, const struct http_request *r, void *arg);
-    /* The layer's own refusals (400, 408, 413, 414, 417, 431, 503): fills the headers and the body
-     * of the error envelope into the given buffers. @r may be half-filled (request_id if known). */
-    void (*on_refuse)(int status, const char *message, const struct http_request *r,
-                      struct buf *headers, struct buf *body, void *arg);
+    /* Fills the headers and the body of the error envelope into the given buffers. */
+    void (*on_refuse)(const struct http_refusal *refusal, struct buf *headers, struct buf *body,
+                      void *arg);
     void *arg;
 };
 

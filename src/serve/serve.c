@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/timeutil.h"
 #include "serve/serve_int.h"
 
 static void on_refresh_view(struct loop_message *m)
@@ -81,6 +82,18 @@ static struct serve_loop *home_of(struct serve *s, struct http_exchange *x)
 
 /* ---- routes ---- */
 
+#define ENDPOINT_PREFIX "/v1/endpoints/"
+
+/* @path is decoded. False: it asks for no endpoint. */
+static bool is_endpoint_path(struct str path, struct str *ret_name)
+{
+    size_t prefix = sizeof ENDPOINT_PREFIX - 1;
+    if (!str_starts(path, ENDPOINT_PREFIX) || path.n == prefix)
+        return false;
+    *ret_name = (struct str){path.p + prefix, path.n - prefix};
+    return !memchr(ret_name->p, '/', ret_name->n);
+}
+
 static void answer_health(struct job *j)
 {
     static const char body[] = "{\"status\":\"ok\"}";
@@ -124,13 +137,12 @@ static void answer_overload(struct serve *s, struct http_exchange *x, const stru
         .p = head_room, .capacity = sizeof head_room, .limit_bytes = sizeof head_room};
     struct buf body = {
         .p = body_room, .capacity = sizeof body_room, .limit_bytes = sizeof body_room};
-    serve_on_refuse(503, "out of memory; try again soon", r, &headers, &body, s);
+    struct http_refusal refusal = {x, 503, "out of memory; try again soon", r, r->arrived_us};
+    serve_on_refuse(&refusal, &headers, &body, s);
     struct http_answer a = {
         .status = 503, .headers = {headers.p, headers.n}, .body = {body.p, body.n}};
     http_answer(x, &a);
 }
-
-#define ENDPOINT_PREFIX "/v1/endpoints/"
 
 void serve_on_request(struct http_exchange *x, const struct http_request *r, void *arg)
 {
@@ -153,13 +165,11 @@ void serve_on_request(struct http_exchange *x, const struct http_request *r, voi
         answer_error(j, 400, "the path is not well-formed: check its percent-encoding");
         return;
     }
-    struct str decoded = {path, n};
-    size_t prefix = sizeof ENDPOINT_PREFIX - 1;
+    struct str decoded = {path, n}, name;
     if (str_is(decoded, "/healthz"))
         answer_health(j);
-    else if (str_starts(decoded, ENDPOINT_PREFIX) && n > prefix &&
-             !memchr(path + prefix, '/', n - prefix))
-        endpoint_begin(j, r, (struct str){path + prefix, n - prefix});
+    else if (is_endpoint_path(decoded, &name))
+        endpoint_begin(j, r, name);
     else
         answer_error(j, 404, "there is nothing at this path");
 }
@@ -176,10 +186,27 @@ void serve_endpoint(struct serve *s, struct http_exchange *x, const struct http_
     endpoint_begin(j, r, name);
 }
 
-void serve_on_refuse(int status, const char *message, const struct http_request *r,
-                     struct buf *headers, struct buf *body, void *arg)
+/* The endpoint that a refused request was for. NULL: none of the project, or its path was not
+ * read. */
+static const struct view_endpoint *find_refused(struct serve *s, const struct http_refusal *refusal)
+{
+    UNINITIALIZED char path[HTTP_LIMIT_TARGET_BYTES];
+    const struct http_request *r = refusal->r;
+    const struct view *v = live_peek(home_of(s, refusal->x)->reader);
+    struct str name;
+    size_t n = 0;
+    bool is_named = v && r && r->path.n > 0 && http_decode_path(r->path, path, &n) &&
+                    is_endpoint_path((struct str){path, n}, &name);
+    return is_named ? view_endpoint(v, name) : NULL;
+}
+
+void serve_on_refuse(const struct http_refusal *refusal, struct buf *headers, struct buf *body,
+                     void *arg)
 {
     struct serve *s = arg;
+    const struct http_request *r = refusal->r;
+    const struct view_endpoint *e = find_refused(s, refusal);
+    int status = refusal->status;
     char request_id[REQUEST_ID_BYTES];
     request_id_choose(r ? r->request_id : (struct str){NULL, 0}, request_id);
     buf_put_literal(headers, "Content-Type: application/json\r\nCache-Control: no-store\r\n");
@@ -188,12 +215,13 @@ void serve_on_refuse(int status, const char *message, const struct http_request 
     if (status == 405)
         buf_put_literal(headers, "Allow: GET, HEAD, OPTIONS\r\n");
     headers_common(s, headers, request_id, r ? r->origin : (struct str){NULL, 0});
-    error_body(body, error_family(status), message, request_id);
-    metrics_request(METRICS_UNKNOWN, metrics_status_of(status), 0);
+    error_body(body, error_family(status), refusal->message, request_id);
+    metrics_request(e ? e->metrics_slot : METRICS_UNKNOWN, metrics_status_of(status),
+                    refusal->arrived_us ? monotonic_us() - refusal->arrived_us : 0);
     if (status ==
         503) /* with a request: answers leave too slowly; without: there was no room for it */
         metrics_shed(r ? MSHED_MEMORY : MSHED_CONNECTIONS);
     if (is_access_logged(s, request_id))
-        log_event(LOG_INFO, "request", message, LF_STR("request_id", request_id),
-                  LF_STR("endpoint", "_unknown"), LF_INT("status", status));
+        log_event(LOG_INFO, "request", refusal->message, LF_STR("request_id", request_id),
+                  LF_STR("endpoint", e ? e->endpoint->name : "_unknown"), LF_INT("status", status));
 }

@@ -46,8 +46,8 @@ void serve_free(struct serve *s); /* loops have stopped, the pool is gone */
 
 /* For http_server_options of the API port; @arg is the struct serve. */
 void serve_on_request(struct http_exchange *x, const struct http_request *r, void *arg);
-void serve_on_refuse(int status, const char *message, const struct http_request *r,
-                     struct buf *headers, struct buf *body, void *arg);
+void serve_on_refuse(const struct http_refusal *refusal, struct buf *headers, struct buf *body,
+                     void *arg);
 /* GET /v1/endpoints/<name> that came in on the admin port. @name is decoded. */
 void serve_endpoint(struct serve *s, struct http_exchange *x, const struct http_request *r,
                     struct str name);

@@ -71,6 +71,8 @@ def test_a_slow_head_gets_408_and_an_idle_connection_goes(tmp_path):
             assert json.loads(got[0].body)["error"]["family"] == "bad_request"
             got, left = replies(head.rest(), is_head=True)
             assert [r.status for r in got] == [408] and not left  # HEAD gets no body
+            assert metric(s, "offloader_requests_total", endpoint="_unknown", status="client_error") == 2
+            assert metric(s, "offloader_request_duration_ms_sum", endpoint="_unknown") > 2 * 500  # they took the time-out each
             assert idle.rest() == b"" and new.rest() == b""
             assert time.monotonic() - began >= 1.5
             busy.send(get("/healthz")[1:])
@@ -197,6 +199,7 @@ def test_a_thousand_slow_clients(tmp_path):
 def test_answers_that_wait_for_readers_are_bounded(tmp_path):
     w = tiny(tmp_path)
     w.publish("kv", "s2", [("x" * 8000, i) for i in range(1000)])  # far more than the kernel holds
+    w.endpoint("other", "kv")
     with running(w.path, tmp_path / "cache", OFFLOADER_SEND_BUFFER_BYTES="4MiB") as s:
         readers = [Wire(s.api_port, receive_bytes=2048) for _ in range(4)]
         for x in readers:
@@ -210,6 +213,8 @@ def test_answers_that_wait_for_readers_are_bounded(tmp_path):
             wire.send(get("/healthz", method="HEAD"))
             got, left = replies(wire.rest(), is_head=True)
             assert [r.status for r in got] == [503] and not left
+        r = s.get("/v1/endpoints/other")  # counted as its endpoint's, whose name was read
+        assert r.status == 503 and metric(s, "offloader_requests_total", endpoint="other", status="not_ready") == 1
         assert metric(s, "offloader_shed_total", reason="memory") >= 1
         for x in readers:
             x.close()
