@@ -94,18 +94,6 @@ static bool is_endpoint_path(struct str path, struct str *ret_name)
     return !memchr(ret_name->p, '/', ret_name->n);
 }
 
-static void answer_health(struct job *j)
-{
-    static const char body[] = "{\"status\":\"ok\"}";
-    buf_put_literal(&j->headers, "Content-Type: application/json\r\nCache-Control: no-store\r\n");
-    headers_common(j->home->serve, &j->headers, j->request_id, j->origin);
-    struct http_answer a = {
-        .status = 200, .headers = {j->headers.p, j->headers.n}, .body = {body, sizeof body - 1}};
-    a.not_whole = j->headers.failed != BUF_FINE;
-    http_answer(j->x, &a);
-    job_done(j);
-}
-
 static void answer_options(struct job *j)
 {
     const char *origins = j->home->serve->options.cors_origins;

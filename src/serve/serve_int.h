@@ -115,6 +115,7 @@ void answer_rows(struct job *j, const struct cache_body *body);
 struct str answer_head(const struct job *j);
 /* Does the cache have these rows compressed as this caller wants them? */
 bool packed_is_kept(struct job *j);
+void answer_health(struct job *j);
 void answer_not_modified(struct job *j, const char *etag);
 /* Does the access log show this request? By its id, so that every line about it agrees. */
 bool is_access_logged(const struct serve *s, const char *request_id);
