@@ -54,7 +54,6 @@ enum metrics_shed {
     MSHED_QUEUE_TIMEOUT,
     MSHED_MEMORY,
     MSHED_CONNECTIONS,
-    MSHED_DRAINING,
     N_MSHED
 };
 

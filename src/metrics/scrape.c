@@ -136,8 +136,7 @@ static void put_histogram(struct metrics_writer *w, struct metrics_label *labels
 
 static const char *const status_names[] = {"ok", "client_error", "not_ready", "server_error"};
 static const char *const cache_names[] = {"hit", "miss", "coalesced"};
-static const char *const shed_names[] = {"queue_full", "queue_timeout", "memory", "connections",
-                                         "draining"};
+static const char *const shed_names[] = {"queue_full", "queue_timeout", "memory", "connections"};
 static const char *const executor_names[] = {"store", "duckdb"};
 static const char *const refresh_names[] = {"ok", "unchanged", "rejected", "failed"};
 static const char *const sync_names[] = {"unchanged", "applied", "error"};
