@@ -110,8 +110,8 @@ void http_answer(struct http_exchange *x, const struct http_answer *a)
 
 static void on_shutdown(uv_shutdown_t *uv, int status)
 {
+    (void)uv;
     (void)status; /* the other side has gone: the tick closes what lingers */
-    mem_free(uv);
 }
 
 /*
@@ -120,9 +120,7 @@ static void on_shutdown(uv_shutdown_t *uv, int status)
  */
 static void finish(struct http_exchange *x)
 {
-    uv_shutdown_t *uv = try_alloc0(sizeof *uv);
-    if (x->saw_eof || !uv || uv_shutdown(uv, (uv_stream_t *)&x->tcp, on_shutdown) != 0) {
-        mem_free(uv);
+    if (x->saw_eof || uv_shutdown(&x->shutdown, (uv_stream_t *)&x->tcp, on_shutdown) != 0) {
         connection_close(x);
         return;
     }
@@ -247,11 +245,6 @@ void answer_flush(struct http_exchange *x)
 }
 
 /* ---- what handlers ask of an exchange ---- */
-
-void *http_exchange_space(struct http_exchange *x)
-{
-    return x->space;
-}
 
 struct loop *http_exchange_loop(struct http_exchange *x)
 {

@@ -75,9 +75,6 @@ struct http_answer {
 
 /* Writes the answer. Own loop thread, once an exchange. After it, @x is gone. */
 void http_answer(struct http_exchange *x, const struct http_answer *a);
-/* NULL-safe owner data of the exchange: zeroed space reused for every request of a connection. */
-void *http_exchange_space(struct http_exchange *x); /* HTTP_EXCHANGE_SPACE_BYTES, 16-aligned */
-#define HTTP_EXCHANGE_SPACE_BYTES 1024
 struct loop *http_exchange_loop(struct http_exchange *x);
 /* Memory kept for a connection between requests: token memory of auth (SipHash and digest). */
 void *http_connection_space(

@@ -59,7 +59,7 @@ struct http_exchange { /* a connection and its current exchange */
     void *release_arg;
     struct str release_body;
 
-    _Alignas(16) char space[HTTP_EXCHANGE_SPACE_BYTES];
+    uv_shutdown_t shutdown; /* of its last answer */
     _Alignas(16) char connection_space[HTTP_CONNECTION_SPACE_BYTES];
 };
 
