@@ -155,6 +155,7 @@ static void swap_locked(struct state *s, enum verdict v, struct snapshot *fresh)
     }
     s->active = fresh;
     s->previous = target;
+    memset(s->lost, 0, sizeof s->lost);
     s->quality_warning = fresh->quality_warning;
     const struct event_field fields[] = {{"snapshot_id", fresh->snapshot_id},
                                          {"kind", v == VERDICT_CUTOVER   ? "cutover"
@@ -256,6 +257,7 @@ static void make_order_locked(struct state *s, struct order *o)
     bool is_cutover = o->errand.is_cutover;
     o->project = project_ref_get(is_cutover ? s->pending : s->project);
     o->dataset = &o->project->project->datasets[is_cutover ? s->pending_index : s->index];
+    memcpy(o->lost, s->lost, sizeof o->lost);
     memcpy(o->seen, s->seen, sizeof o->seen);
     atomic_store(&s->cancelled, false);
 }

@@ -451,8 +451,10 @@ void cache_quarantine(const struct refresh *r, const char *from)
                   LF_STR("error", err.message));
 }
 
-/* The snapshot in @slug, or NULL after quarantining what is there and does not verify. */
-static struct snapshot *open_slug(const struct state *s, const char *parent, const char *slug)
+/* The snapshot in @slug, or NULL after quarantining what is there and does not verify; where that
+ * is its store alone, @ret_lost gets its fingerprint. */
+static struct snapshot *open_slug(const struct state *s, const char *parent, const char *slug,
+                                  uint8_t ret_lost[32])
 {
     AUTO(mem_free_auto) char *directory = path_join(parent, slug);
     AUTO(mem_free_auto) char *facts_path = path_join(directory, "snapshot.json");
@@ -469,6 +471,8 @@ static struct snapshot *open_slug(const struct state *s, const char *parent, con
                 memcmp(facts.contract_fingerprint, state_dataset(s)->contract_fingerprint, 32) == 0;
     if (fits)
         snapshot = cache_make_snapshot(s, state_dataset(s), &facts, directory, &err);
+    if (fits && !snapshot)
+        memcpy(ret_lost, facts.fingerprint, 32);
     facts_done(&facts);
     arena_done(&arena);
     if (!snapshot && stat(directory, &st) == 0 && !(readable && !fits)) {
@@ -503,6 +507,7 @@ static void read_index(struct state *s, const char *parent, char ret_quarantined
     AUTO(mem_free_auto) char *path = path_join(parent, "index.json");
     struct arena arena;
     struct err err = ERR_INIT;
+    uint8_t lost[32]; /* of a rollback target: nobody gets it back */
     arena_init(&arena, UINT64_C(16) * LIMIT_FACTS_BYTES);
     const struct node *root = cache_read_checked(path, &arena, &err);
     const struct node *active = node_get(root, "active"), *previous = node_get(root, "previous");
@@ -513,9 +518,9 @@ static void read_index(struct state *s, const char *parent, char ret_quarantined
         cache_quarantine(s->refresh, path);
     }
     if (active && active->kind == NODE_STRING)
-        s->active = open_slug(s, parent, active->text.p);
+        s->active = open_slug(s, parent, active->text.p, s->lost);
     if (previous && previous->kind == NODE_STRING)
-        s->previous = open_slug(s, parent, previous->text.p);
+        s->previous = open_slug(s, parent, previous->text.p, lost);
     if (quarantined && quarantined->kind == NODE_STRING)
         (void)snprintf(ret_quarantined, DECIDE_ID_BYTES, "%s", quarantined->text.p);
     arena_done(&arena);

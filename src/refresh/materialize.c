@@ -223,14 +223,16 @@ static void tell_losses(const struct order *o, const struct manifest *m,
 /* ---- building ---- */
 
 /*
- * The rows that serve, built again because their store broke or endpoints call for another form:
- * they passed the checks when they came, or somebody let them in, and a limit that they are past by
- * now is no reason to stay without them. An id alone is no proof of that, but what is read in place
- * and what is stored have no fingerprint in common.
+ * The rows that serve, or did before the start, built again because their store broke or endpoints
+ * call for another form: they passed the checks when they came, or somebody let them in, and a
+ * limit that they are past by now is no reason to stay without them. An id alone is no proof of
+ * that, but what is read in place and what is stored have no fingerprint in common.
  */
 static bool was_admitted(const struct order *o, const struct snapshot_facts *fresh)
 {
     const struct snapshot *active = o->active;
+    if (memcmp(o->lost, fresh->fingerprint, 32) == 0)
+        return true;
     if (!o->errand.rebuilds || !active || strcmp(active->snapshot_id, fresh->snapshot_id) != 0)
         return false;
     return (active->store == NULL) != fresh->is_in_place ||

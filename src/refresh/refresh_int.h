@@ -49,6 +49,7 @@ struct state {
     bool has_error;
     bool source_reachable, manifest_valid;
     bool quality_warning;
+    uint8_t lost[32];    /* fingerprint of what served before the start and is broken; or zeros */
     bool index_is_stale; /* the index on disk could not be written and says less than what serves */
     bool is_moving;      /* see moves.c */
     int64_t index_retry_us; /* monotonic; of the state's own thread; 0: none */
@@ -180,6 +181,7 @@ struct order { /* what an attempt is to do, copied out of the state */
     struct project_ref *project;
     const struct dataset *dataset;
     struct snapshot *active; /* a reference */
+    uint8_t lost[32];
     uint8_t seen[32];
     bool has_seen;
 };

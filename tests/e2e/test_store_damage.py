@@ -165,3 +165,18 @@ def test_a_whole_store_of_another_dataset_is_not_served(tmp_path, swap):
     with running(w.path, tmp_path / "cache") as s:
         assert {d: s.get(f"/v1/endpoints/{d}", key).rows for d in "ab"} == want
         assert s.log().count("does not verify and is rebuilt") == len(os.listdir(tmp_path / "cache/quarantine")) == 2
+
+
+def test_what_a_start_finds_broken_is_not_checked_again(serve, project, tmp_path):
+    p = project(extra_dataset="checks: { min_rows: 2 }\n")
+    p.publish("r1", [("a", 1), ("b", 1)])
+    server = serve(p.path, tmp_path / "kept")
+    p.publish("r2", [("a", 2)])
+    assert server.post("/datasets/kv/refresh", {"override_checks": True}).status == 200
+    server.stop()
+    truncate(store_of(server, "r2"))
+    server = serve(p.path, tmp_path / "kept")
+    wait_for(lambda: serves(server, "r2"), "the rebuild")
+    p.publish("r3", [("a", 3)])
+    r = server.post("/datasets/kv/refresh")
+    assert r.status == 409 and r.json["attempt"]["error"]["code"] == "check_failed"
