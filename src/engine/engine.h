@@ -115,8 +115,7 @@ void engine_source_free(struct engine_source *s);
 /*
  * A few query processes, sandboxed, started when first needed and replaced when they break. They
  * open no file and no connection: ranges of the snapshot's files are read here, for remote files
- * through
- * @reader and a block cache on disk.
+ * through @reader and a block cache on disk.
  */
 struct engine_options {
     int n_connections;           /* queries at a time; 0: 1 */

@@ -34,8 +34,7 @@ MUST_CHECK enum rc process_feed(struct process *p, struct str text, struct err *
 MUST_CHECK enum rc process_line(struct process *p, int64_t wait_us, struct str *ret,
                                 struct err *err);
 /* Kills it if it still runs, reaps it, closes everything. Returns how it ended, as a sentence part
- * in
- * @ret_how when that is not NULL; true: it exited with 0. */
+ * in @ret_how when that is not NULL; true: it exited with 0. */
 bool process_end(struct process *p, bool kill_it, char ret_how[128]);
 
 #endif

@@ -59,9 +59,8 @@ struct query_session *query_session_new(duckdb_connection borrowed);
 void query_session_free(struct query_session *s);
 /*
  * Rows go to @sink in order; texts of ret->last are appended to @keep, which must be empty and
- * outlive
- * @ret. Errors: RC_CANCELLED (interrupted), RC_INVALID (a value does not fit the contract), RC_IO
- * (DuckDB's), or what the sink returned.
+ * outlive @ret. Errors: RC_CANCELLED (interrupted), RC_INVALID (a value does not fit the contract),
+ * RC_IO (DuckDB's), or what the sink returned.
  */
 MUST_CHECK enum rc query_run(struct query_session *s, const struct query *q, const char *from,
                              struct row_sink sink, struct buf *keep, struct query_result *ret,

@@ -5,12 +5,13 @@
  * mixture of two configurations or two snapshots cannot be expressed.
  *
  * Model
- *  snapshot  one frozen copy of a dataset, open for reading; reference-counted; its generation
- * number is unique in the process and part of every cache key, so a swap invalidates by
- * construction. project_ref  a loaded project, shared by the views that serve something of it. view
- * an immutable set of served datasets and endpoints. A dataset under a blue-green cutover is served
- * from its old project until its new snapshot is ready; the rest of the view is the new one's
- * already.
+ *  snapshot     one frozen copy of a dataset, open for reading; reference-counted; its generation
+ *               number is unique in the process and part of every cache key, so a swap invalidates
+ *               by construction.
+ *  project_ref  a loaded project, shared by the views that serve something of it.
+ *  view         an immutable set of served datasets and endpoints. A dataset under a blue-green
+ *               cutover is served from its old project until its new snapshot is ready; the rest of
+ *               the view is the new one's already.
  *
  * How readers pin without locks: a loop owns a live_reader that caches the current view and one
  * reference to it. live_peek() compares one atomic sequence number with the cached one; only when a
@@ -20,10 +21,11 @@
  * peek, so that an idle loop does not keep an old view.
  *
  * Invariants
- *  I1  A published view never changes. I2  A snapshot is unmapped, and its directory removed when
- *  discard asks for it, only after its last reference is gone, and on no event loop.
- *  I3  view_endpoint.snapshot was built for exactly view_endpoint.dataset's contract (asserted on
- * build).
+ *  I1  A published view never changes.
+ *  I2  A snapshot is unmapped, and its directory removed when discard asks for it, only after its
+ *      last reference is gone, and on no event loop.
+ *  I3  view_endpoint.active was built for exactly view_endpoint.dataset's contract (asserted on
+ *      build).
  */
 #ifndef OFFLOADER_LIVE_LIVE_H
 #define OFFLOADER_LIVE_LIVE_H

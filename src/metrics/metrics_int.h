@@ -2,11 +2,11 @@
 /*
  * Shards, slots and bounds; for this room and its tests.
  *
- *  M1  A shard is written by one thread only (relaxed load, add, relaxed store) and read by
- * scrapes. M2  Blocks and shards are never freed: a scrape may read them at any time. A thread that
- * ends gives its shard to the next thread, counts included. M3  Locks: `slots.lock` guards names
- * and references; `rare.lock` the series of datasets, stores and the project. Neither is held while
- * the other is taken.
+ *  M1  A shard is written by one thread only (relaxed load, add, relaxed store) and read by scrapes.
+ *  M2  Blocks and shards are never freed: a scrape may read them at any time. A thread that ends
+ *      gives its shard to the next thread, counts included.
+ *  M3  Locks: `slots.lock` guards names and references; `rare.lock` the series of datasets, stores
+ *      and the project. Neither is held while the other is taken.
  */
 #ifndef OFFLOADER_METRICS_METRICS_INT_H
 #define OFFLOADER_METRICS_METRICS_INT_H

@@ -5,14 +5,15 @@
  *
  * Semantics both executors share
  *  Q1  Filters are ANDed; a comparison with NULL is false. DOUBLE order: NaN is the greatest value
- * and equals itself, -0 equals 0 (ingest stores canonical NaN and +0). Q2  Not grouped (n_groups ==
- * 0): one output row a matching row; order is @order, then ordinal. Grouped: one a group (no rows,
- * no groups); order is @order, then the grouping outputs in select order. NULLs last in both
- * directions, text by bytes of UTF-8. NULL is a group. Q3  @seek: only rows that come strictly
- * after the given position in that total order. Q4  sum over INTEGER/BIGINT: exact __int128; over
- * DOUBLE: exact, rounded once (NaN and infinities as IEEE addition has it); avg: exact sum divided
- * by the count, rounded once to double; count: non-NULL values; min/max keep the type, over VARCHAR
- * by bytes, over BOOLEAN false < true.
+ *      and equals itself, -0 equals 0 (ingest stores canonical NaN and +0).
+ *  Q2  Not grouped (n_groups == 0): one output row a matching row; order is @order, then ordinal.
+ *      Grouped: one a group (no rows, no groups); order is @order, then the grouping outputs in
+ *      select order. NULLs last in both directions, text by bytes of UTF-8. NULL is a group.
+ *  Q3  @seek: only rows that come strictly after the given position in that total order.
+ *  Q4  sum over INTEGER/BIGINT: exact __int128; over DOUBLE: exact, rounded once (NaN and
+ *      infinities as IEEE addition has it); avg: exact sum divided by the count, rounded once to
+ *      double; count: non-NULL values; min/max keep the type, over VARCHAR by bytes, over BOOLEAN
+ *      false < true.
  */
 #ifndef OFFLOADER_QUERY_QUERY_H
 #define OFFLOADER_QUERY_QUERY_H

@@ -16,18 +16,23 @@
  *                                                   └─ decide_reload(a third one): superseded
  *
  * Invariants
- *  D1 What is active was built for the served contract. D2 A snapshot that serves is only replaced
- * by one that was built and passed, or by the rollback target. D3 No attempt that nobody forced
- * makes the quarantined id active. D4 After a rollback there is no rollback target, and a cutover
- * clears it. D5 A rebuild of the active id leaves target and quarantine alone. D6 An attempt whose
- * target a reload replaced changes nothing, and who waits for it is answered by the next. D7 Every
- * ask is answered by an attempt that began after it, or that was doing at least as much already.
- * D8 The rollback target is of another id than what serves, and not known to be broken. D9 A
- * rebuild is wanted, or runs, until what it was meant for is built again or serves no more. D10
- * What failed is tried again by its retry; until then a check reads a source that looks another
- * way, and no other. D11 A source that was looked at counts as seen only for the contract, origin,
- * checks and active id that it was judged by, and nothing takes over that was judged by others.
- * D12 What serves is known by its id only to the origin that it came from.
+ *  D1  What is active was built for the served contract.
+ *  D2  A snapshot that serves is only replaced by one that was built and passed, or by the rollback
+ *      target.
+ *  D3  No attempt that nobody forced makes the quarantined id active.
+ *  D4  After a rollback there is no rollback target, and a cutover clears it.
+ *  D5  A rebuild of the active id leaves target and quarantine alone.
+ *  D6  An attempt whose target a reload replaced changes nothing, and who waits for it is answered
+ *      by the next.
+ *  D7  Every ask is answered by an attempt that began after it, or that was doing at least as much
+ *      already.
+ *  D8  The rollback target is of another id than what serves, and not known to be broken.
+ *  D9  A rebuild is wanted, or runs, until what it was meant for is built again or serves no more.
+ *  D10 What failed is tried again by its retry; until then a check reads a source that looks
+ *      another way, and no other.
+ *  D11 A source that was looked at counts as seen only for the contract, origin, checks and active
+ *      id that it was judged by, and nothing takes over that was judged by others.
+ *  D12 What serves is known by its id only to the origin that it came from.
  */
 #ifndef OFFLOADER_REFRESH_DECIDE_H
 #define OFFLOADER_REFRESH_DECIDE_H

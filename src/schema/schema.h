@@ -35,8 +35,7 @@ MUST_CHECK bool column_type_parse(struct str name, enum column_type *ret); /* ex
 /* Index by exact name (case matters in the contract), -1 when absent. */
 int schema_find(const struct schema *s, struct str name);
 /* May a column declared as @snapshot serve a contract of @contract? Equal, or wider than the
- * contract
- * (`INTEGER` < `BIGINT` < `DOUBLE`): values that do not fit are found when they are cast. */
+ * contract (INTEGER < BIGINT < DOUBLE): values that do not fit are found when they are cast. */
 bool column_type_widens(enum column_type snapshot, enum column_type contract);
 void schema_done(struct schema *s);
 void schema_copy(struct schema *to, const struct schema *from);

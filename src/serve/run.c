@@ -11,9 +11,10 @@
 #define JOB_OF(pointer, member) ((struct job *)((char *)(pointer)-offsetof(struct job, member)))
 
 /*
- * generation u64 | form u8 | coding u8 | count u8 | contract 16 | tenant length u32, tenant |
- * canonical The generation comes first for cache_drop_generations(), the coding at 9 for
- * packed_key().
+ * generation u64 | form u8 | coding u8 | count u8 | contract 16 |
+ *   tenant length u32, tenant | canonical
+ *
+ * The generation comes first for cache_drop_generations(), the coding at 9 for packed_key().
  */
 void cache_key_build(struct job *j)
 {

@@ -206,8 +206,8 @@ void serve_on_refuse(const struct http_refusal *refusal, struct buf *headers, st
     error_body(body, error_family(status), refusal->message, request_id);
     metrics_request(e ? e->metrics_slot : METRICS_UNKNOWN, metrics_status_of(status),
                     refusal->arrived_us ? monotonic_us() - refusal->arrived_us : 0);
-    if (status ==
-        503) /* with a request: answers leave too slowly; without: there was no room for it */
+    /* With a request: answers leave too slowly; without: there was no room for it. */
+    if (status == 503)
         metrics_shed(r ? MSHED_MEMORY : MSHED_CONNECTIONS);
     if (is_access_logged(s, request_id))
         log_event(LOG_INFO, "request", refusal->message, LF_STR("request_id", request_id),
