@@ -39,13 +39,13 @@ struct call { /* one attempt */
     uint64_t number;
     struct buf in, out;
     struct row_sink sink;
-    uint64_t *delivered; /* rows the sink has, of this and the attempt before */
-    uint64_t n_rows;     /* rows seen in this attempt */
-    enum rc stopping;    /* why it is being stopped; RC_OK: it is not */
-    int64_t give_up_us;
-    struct err problem; /* of a range that could not be read, or why it is stopping */
-    bool has_ended;     /* the process said so: its connection may be used again */
-    bool is_broken;     /* it broke off, or said what it may not */
+    uint64_t *delivered;         /* rows the sink has, of this and the attempt before */
+    uint64_t n_rows;             /* rows seen in this attempt */
+    enum rc stopping;            /* why it is being stopped; RC_OK: it is not */
+    int64_t give_up_us, look_us; /* when to look again */
+    struct err problem;          /* of a range that could not be read, or why it is stopping */
+    bool has_ended;              /* the process said so: its connection may be used again */
+    bool is_broken;              /* it broke off, or said what it may not */
 };
 
 static void ask_health(void *arg, const _Atomic bool *cancelled);
@@ -99,33 +99,35 @@ static void stop(struct call *c, enum rc why, const char *message)
     query_pool_stop(&c->lease, c->number);
 }
 
-/* While the process works: is there a reason to stop it? */
-static void look(struct call *c)
+/* While the process works, whether it says something or not: is there a reason to stop it? False:
+ * it was told, and has had its time. */
+static bool look(struct call *c)
 {
     const struct query_control *control = c->control;
+    int64_t now_us = monotonic_us();
+    if (now_us < c->look_us)
+        return true;
+    c->look_us = now_us + LOOK_US;
     if (c->stopping != RC_OK)
         query_pool_stop(&c->lease, c->number); /* it may have been between two statements */
     else if (control->cancelled && atomic_load_explicit(control->cancelled, memory_order_relaxed))
         stop(c, RC_CANCELLED, "the caller went away");
-    else if (control->deadline_us && monotonic_us() > control->deadline_us)
+    else if (control->deadline_us && now_us > control->deadline_us)
         stop(c, RC_TIMEOUT, "the query passed its deadline");
+    return c->stopping == RC_OK || now_us <= c->give_up_us;
 }
 
-/* Exactly @n bytes. Data that flows is read without a look at the clock. */
+/* Exactly @n bytes. */
 static bool read_exactly(struct call *c, void *p, size_t n)
 {
     char *at = p;
     while (n > 0) {
         struct pollfd fd = {c->lease.fd, POLLIN, 0};
         int ready = poll(&fd, 1, LOOK_US / 1000);
-        if (ready < 0 && errno != EINTR)
+        if ((ready < 0 && errno != EINTR) || !look(c))
             return false;
-        if (ready <= 0) {
-            look(c);
-            if (c->stopping != RC_OK && monotonic_us() > c->give_up_us)
-                return false;
+        if (ready <= 0)
             continue;
-        }
         ssize_t got = read(c->lease.fd, at, n);
         if (got < 0 && errno == EINTR)
             continue;
@@ -183,7 +185,7 @@ static enum rc send_range(struct call *c, struct err *err)
     uint32_t n = bytes_get_u32(&in);
     if (in.failed || file >= c->source->n_files || n > WIRE_RANGE_BYTES)
         return broken(c, err);
-    look(c);
+    (void)look(c); /* nothing is read for one that is to stop */
     size_t began = wire_begin(&c->out, WIRE_BYTES);
     bytes_put_u8(&c->out, 1);
     bool fine = c->stopping == RC_OK && buf_reserve(&c->out, n) &&
@@ -193,7 +195,8 @@ static enum rc send_range(struct call *c, struct err *err)
     if (c->problem.rc == RC_NOT_FOUND || c->problem.rc == RC_DENIED ||
         c->problem.rc == RC_CONFLICT || c->problem.rc == RC_IO)
         c->problem.rc = RC_UNAVAILABLE;
-    look(c); /* a read that was ended by the deadline says so */
+    c->look_us = 0;
+    (void)look(c); /* a read that was ended by the deadline says so */
     if (fine)
         c->out.n += n;
     else if (!c->out.failed)
@@ -202,15 +205,25 @@ static enum rc send_range(struct call *c, struct err *err)
     return send_out(c, err);
 }
 
+static enum query_type type_of(const struct query *q, int output)
+{
+    const struct query_output *o = &q->outputs[output];
+    return query_output_type(q->schema->columns[o->column].type, o->aggregate);
+}
+
 static enum rc take_rows(struct call *c, struct err *err)
 {
+    const struct query *q = c->query;
     struct bytes_in in = {.p = c->in.p, .n = c->in.n};
     struct value values[QUERY_LIMIT_OUTPUTS];
     uint32_t n = bytes_get_u32(&in);
     for (uint32_t i = 0; i < n && c->stopping == RC_OK; i++) {
-        for (int j = 0; j < c->query->n_outputs; j++)
+        bool fine = c->n_rows < q->limit;
+        for (int j = 0; j < q->n_outputs; j++) {
             bytes_get_value(&in, &values[j]);
-        if (in.failed)
+            fine &= value_fits(&values[j], type_of(q, j));
+        }
+        if (in.failed || !fine)
             return broken(c, err);
         if (c->n_rows++ < *c->delivered)
             continue; /* the sink has it from the attempt before */
@@ -221,6 +234,23 @@ static enum rc take_rows(struct call *c, struct err *err)
             ++*c->delivered;
     }
     return RC_OK;
+}
+
+/* Is @end's position one of this query's? A cursor is made of it. */
+static bool is_position(const struct query *q, const struct query_result *end)
+{
+    int n = 0;
+    if (end->n_rows == 0)
+        return end->n_last == 0 && !end->has_more;
+    if (end->n_last != q->n_order + (q->grouped ? q->n_groups : 1))
+        return false;
+    for (int i = 0; i < q->n_order; i++)
+        if (!value_fits(&end->last[n++], type_of(q, q->order[i].output)))
+            return false;
+    for (int i = 0; q->grouped && i < q->n_groups; i++)
+        if (!value_fits(&end->last[n++], type_of(q, q->groups[i])))
+            return false;
+    return q->grouped || end->last[n].kind == VALUE_INT; /* the ordinal */
 }
 
 static enum rc take_end(struct call *c, struct buf *keep, struct query_result *ret, struct err *err)
@@ -237,6 +267,8 @@ static enum rc take_end(struct call *c, struct buf *keep, struct query_result *r
         err_copy(err, &said);
         return rc;
     }
+    if (!is_position(c->query, &end))
+        return broken(c, err);
     size_t n_text = 0;
     for (int i = 0; i < end.n_last; i++)
         n_text += end.last[i].kind == VALUE_TEXT ? end.last[i].text.n : 0;
@@ -270,8 +302,9 @@ static enum rc converse(struct call *c, struct buf *keep, struct query_result *r
         if (rc != RC_OK)
             break;
         if (kind == WIRE_END) {
-            c->has_ended = true;
-            return take_end(c, keep, ret, err);
+            rc = take_end(c, keep, ret, err);
+            c->has_ended = !c->is_broken;
+            return rc;
         }
         if (kind == WIRE_WANT)
             rc = describe_source(c, err);

@@ -3,9 +3,11 @@
  * Query processes and who uses which connection.
  *
  *   NONE --take()--> STARTING --started--> RUNNING --give(broken)--> BROKEN --last give()--> NONE
+ *                                             '----died while idle, next take()---'
  *
  * Lock: one, for all of it. Starting, killing and reaping happen without it.
  */
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -113,6 +115,29 @@ static void take(struct query_process *q, int connection, struct query_lease *re
     *ret = (struct query_lease){q, connection, q->fds[connection]};
 }
 
+/* Its end of the control socket is closed. */
+static bool has_died(const struct query_process *q)
+{
+    struct pollfd fd = {q->control, POLLIN, 0};
+    return poll(&fd, 1, 0) > 0 && (fd.revents & (POLLHUP | POLLERR));
+}
+
+/* Called and left with the lock held: who died while nobody used it breaks no query. */
+static void bury_idle(struct query_pool *p)
+{
+    for (int i = 0; i < p->n_processes; i++) {
+        struct query_process *q = &p->processes[i];
+        if (q->state != PROCESS_RUNNING || q->n_busy || !has_died(q))
+            continue;
+        q->state = PROCESS_BROKEN; /* nobody else touches it */
+        mutex_unlock(&p->lock);
+        end_process(q);
+        mutex_lock(&p->lock);
+        q->state = PROCESS_NONE;
+        cond_broadcast(&p->changed);
+    }
+}
+
 /* Under the lock: a free connection of a running process. */
 static bool take_free(struct query_pool *p, struct query_lease *ret)
 {
@@ -169,6 +194,7 @@ enum rc query_pool_take(struct query_pool *p, const struct query_control *contro
         enum rc rc = check_control(control, err);
         if (rc != RC_OK)
             return rc;
+        bury_idle(p);
         if (take_free(p, ret))
             return RC_OK;
         struct query_process *q = find_state(p, PROCESS_NONE);

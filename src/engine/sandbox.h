@@ -15,6 +15,7 @@ struct sandbox {
     size_t n_read;
     const char *write[2];  /* directories; NULL: none */
     uint64_t memory_bytes; /* DuckDB's limit, from which the process's is made; 0: none */
+    int landlock_at_most;  /* as if the kernel had no later ABI; 0: what it has. For tests */
 };
 
 /*
@@ -23,7 +24,8 @@ struct sandbox {
  */
 MUST_CHECK enum rc sandbox_enter(const struct sandbox *s, struct err *err);
 
-/* `__sandbox-test ingest|query|bare DIRECTORY`: tries what must not work, a line an attempt. */
+/* `__sandbox-test ingest|query|bare DIRECTORY [LANDLOCK-ABI]`: tries what must not work, a line an
+ * attempt. */
 int sandbox_test_main(int argc, char **argv);
 
 #endif

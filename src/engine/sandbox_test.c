@@ -203,7 +203,8 @@ static bool still_works(const char *directory, const char *readable)
     bool fine =
         io_write_file(own, "x", 1, 0600, &err) == RC_OK && io_read_file(own, &b, &err) == RC_OK;
     if (fine && readable)
-        fine = try_open(readable, O_RDONLY) >= 0 && is_denied(try_open(readable, O_WRONLY));
+        fine = try_open(readable, O_RDONLY) >= 0 && is_denied(try_open(readable, O_WRONLY)) &&
+               is_denied(try_open(readable, O_RDONLY | O_TRUNC));
     if (!fine)
         printf("BROKEN: %s\n", err.message);
     buf_done(&b);
@@ -213,7 +214,7 @@ static bool still_works(const char *directory, const char *readable)
 int sandbox_test_main(int argc, char **argv)
 {
     struct err err = ERR_INIT;
-    if (argc != 4)
+    if (argc != 4 && argc != 5)
         return 2;
     bool is_ingest = strcmp(argv[2], "ingest") == 0, is_bare = strcmp(argv[2], "bare") == 0;
     AUTO(mem_free_auto) char *own = path_join(argv[3], "own");
@@ -223,6 +224,7 @@ int sandbox_test_main(int argc, char **argv)
     const char *readable = data;
     struct sandbox s = {
         .read = &readable, .n_read = is_ingest, .write = {own}, .memory_bytes = 1u << 30};
+    s.landlock_at_most = argc == 5 ? argv[4][0] - '0' : 0;
     enum rc rc = io_mkdir_all(own, 0700, &err);
     if (rc == RC_OK)
         rc = io_mkdir_all(old_directory, 0700, &err);

@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+#include "base/timeutil.h"
+
 enum query_type query_output_type(enum column_type column, enum aggregate aggregate)
 {
     if (aggregate == AGG_COUNT)
@@ -29,6 +31,33 @@ enum query_type query_output_type(enum column_type column, enum aggregate aggreg
         return OUT_JSON;
     }
     return OUT_TEXT;
+}
+
+bool value_fits(const struct value *v, enum query_type type)
+{
+    if (v->kind == VALUE_NULL)
+        return true;
+    switch (type) {
+    case OUT_DATE:
+        return v->kind == VALUE_INT && v->integer >= DATE_MIN_DAYS && v->integer <= DATE_MAX_DAYS;
+    case OUT_TIMESTAMP:
+        return v->kind == VALUE_INT && v->integer >= TIMESTAMP_MIN_US &&
+               v->integer <= TIMESTAMP_MAX_US;
+    case OUT_TEXT:
+    case OUT_JSON:
+        return v->kind == VALUE_TEXT;
+    case OUT_INTEGER:
+    case OUT_BIGINT:
+    case OUT_COUNT:
+        return v->kind == VALUE_INT;
+    case OUT_SUM128:
+        return v->kind == VALUE_INT128;
+    case OUT_DOUBLE:
+        return v->kind == VALUE_DOUBLE;
+    case OUT_BOOLEAN:
+        return v->kind == VALUE_BOOL;
+    }
+    return false;
 }
 
 static int compare_numbers(double a, double b)

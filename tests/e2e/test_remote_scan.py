@@ -223,6 +223,25 @@ def test_a_killed_process_is_replaced(remote):
     assert "offloader_duckdb_up 1" in server.admin("/metrics").body.decode()
 
 
+def test_processes_that_died_idle_break_no_query(remote, web):
+    """Two of them: a query that met one after the other would have used up its second try."""
+    server = remote(OFFLOADER_QUERY_TIMEOUT_MS="60000")
+    gate = threading.Event()
+    web.fault("call", lambda _: gate.wait(30), times=1000, kind="get")
+    callers = [threading.Thread(target=server.get, args=(f"/v1/endpoints/sums_remote_scan?day=2026-01-{i + 1:02}",)) for i in range(5)]
+    for caller in callers:
+        caller.start()
+    idle = wait_for(lambda: len(server.children("__query")) == 2 and server.children("__query"), "a second process")
+    gate.set()
+    for caller in callers:
+        caller.join(30)
+    for pid in idle:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: all(") Z " in open(f"/proc/{pid}/stat").read() for pid in idle), "them to be dead")
+    assert server.get("/v1/endpoints/sums_remote_scan?day=2026-01-20").status == 200
+    assert not set(idle) & set(server.children("__query"))
+
+
 def test_killed_in_the_middle_of_a_query_it_is_tried_once_more(remote, web):
     server = remote(OFFLOADER_QUERY_TIMEOUT_MS="60000")
     gate = threading.Event()
