@@ -1,13 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """A client that asks at fixed times, whether or not answers came: what overloads a server as callers do."""
 import collections
+import ctypes
+import platform
 import selectors
 import socket
+import struct
 import time
 
 from wire import take_reply
 
 LIMIT_CONNECTIONS = 3000
+
+
+SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
+TURN_NS = 100_000
+
+
+def take_short_turns():
+    """This thread shares the CPUs with the server's work: it asks the scheduler for what the server's loops ask for,
+    so that its own waiting for a CPU is not taken for the server's. Before Linux 6.12 nothing changes."""
+    attributes = struct.pack("=IIQiIQQQ", 48, 0, 0, 0, 0, TURN_NS, 0, 0)
+    ctypes.CDLL(None, use_errno=True).syscall(SCHED_SETATTR[platform.machine()], 0, attributes, 0)
 
 
 def quantile(values, share):

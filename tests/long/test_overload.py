@@ -4,7 +4,7 @@ import os
 import threading
 import time
 
-from open_loop import OpenLoop, quantile
+from open_loop import OpenLoop, quantile, take_short_turns
 from rows import SHARE
 from test_limits import scans, tiny
 from wire import Wire, get, raise_descriptor_limit
@@ -168,6 +168,7 @@ def test_o03(tmp_path):
     w = scans(tmp_path, 500000)
     with running(w.path, tmp_path / "cache", OFFLOADER_INLINE_ROWS="1000", OFFLOADER_POOL_SIZE="16", OFFLOADER_QUEUE_TIMEOUT_MS="60000") as s:
         client = OpenLoop(s.api_port, lambda n: get("/v1/endpoints/kv"))
+        take_short_turns()
         client.run(500, 1)
         quiet = client.run(500, SECONDS)
         stop, done = threading.Event(), [0] * 24

@@ -12,7 +12,7 @@ import time
 
 from conftest import wait_for
 from observe import metric
-from open_loop import OpenLoop, quantile
+from open_loop import OpenLoop, quantile, take_short_turns
 from rows import SHARE, count
 from test_limits import tiny
 from wire import get, raise_descriptor_limit
@@ -127,6 +127,7 @@ def test_s05(tmp_path):
     w.publish("kv", "s2", [("x" * 200, i) for i in range(1000)])
     with running(w.path, tmp_path / "cache", OFFLOADER_MAX_CONNECTIONS="18000") as s:
         client = OpenLoop(s.api_port, lambda k: get("/v1/endpoints/kv?limit=1"))
+        take_short_turns()
         client.run(200, 1)
         quiet = client.run(200, max(2, 10 * SHARE))
         client.finish()
