@@ -197,7 +197,7 @@ static void queue_rest(struct http_exchange *x, size_t from)
         return;
     }
     x->n_writes++;
-    x->write_mark = uv_stream_get_write_queue_size((uv_stream_t *)&x->tcp);
+    x->write_mark = connection_untaken(x);
     if (!x->is_pending)
         connection_move(x, LIST_WRITING);
 }

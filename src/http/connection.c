@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A connection's life: accept, read, hand over, time out, close. */
+#include <linux/sockios.h>
 #include <sys/ioctl.h>
 
 #include "base/mem.h"
@@ -459,9 +460,18 @@ void connection_accept(struct listener *l)
 
 /* ---- time ---- */
 
+size_t connection_untaken(const struct http_exchange *x)
+{
+    uv_os_fd_t fd;
+    int n = 0;
+    if (uv_fileno((const uv_handle_t *)&x->tcp, &fd) != 0 || ioctl(fd, SIOCOUTQ, &n) != 0)
+        n = 0;
+    return uv_stream_get_write_queue_size((const uv_stream_t *)&x->tcp) + (size_t)n;
+}
+
 static void on_stall(struct http_exchange *x, int64_t stall_us)
 {
-    size_t left = uv_stream_get_write_queue_size((uv_stream_t *)&x->tcp);
+    size_t left = connection_untaken(x);
     size_t least = (size_t)(stall_us / 1000000 * WRITE_STALL_BYTES_PER_S);
     if (left + least > x->write_mark) {
         abort_connection(x);

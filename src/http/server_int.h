@@ -52,7 +52,7 @@ struct http_exchange { /* a connection and its current exchange */
     bool is_head_method, in_handler, is_pending, is_closing, close_after, saw_eof, is_reading;
     bool http_1_0, hung_up;
     uint32_t n_writes; /* queued */
-    size_t write_mark; /* bytes queued when the stall clock last started */
+    size_t write_mark; /* connection_untaken() when the stall clock last started */
     void (*on_hangup)(void *arg);
     void *on_hangup_arg;
     void (*release)(void *arg); /* of a body that follows the listener's out */
@@ -109,6 +109,8 @@ struct http_server {
 /* connection.c */
 void connection_accept(struct listener *l);
 void connection_close(struct http_exchange *x);
+/* Bytes of answers that the other side has not acknowledged: what the kernel holds is no progress. */
+size_t connection_untaken(const struct http_exchange *x);
 void connection_refuse(struct http_exchange *x, int status, const char *message,
                        const struct http_request *r);
 /* Reads, if it did not: into the head or the body, or to drop it while it lingers. */
