@@ -8,6 +8,7 @@
  */
 #include "admin/idempotency.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -36,7 +37,8 @@ struct record {
 };
 
 struct idempotency {
-    char *directory;
+    char *cache_dir, *directory;
+    _Atomic bool directory_lasts; /* its name in cache_dir is on disk */
     int64_t ttl_us;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -160,7 +162,13 @@ static void write_record(struct idempotency *i, const char *name, const char *re
     jw_key(&w, "body");
     jw_str(&w, body);
     jw_close(&w, '}');
-    if (io_write_checked(path, &b, 0600, &err) != RC_OK)
+    /* Here and not at the start: a start waits for no disk that is busy. */
+    enum rc rc = atomic_load(&i->directory_lasts) ? RC_OK : io_fsync_dir(i->cache_dir, &err);
+    if (rc == RC_OK) {
+        atomic_store(&i->directory_lasts, true);
+        rc = io_write_checked(path, &b, 0600, &err);
+    }
+    if (rc != RC_OK)
         log_event(LOG_WARN, "idempotency", "an answer cannot be kept across restarts",
                   LF_STR("error", err.message));
     buf_done(&b);
@@ -216,13 +224,12 @@ enum rc idempotency_new(const char *cache_dir, int64_t ttl_hours, struct idempot
                         struct err *err)
 {
     struct idempotency *i = x_alloc0(sizeof *i);
+    i->cache_dir = x_strdup(cache_dir);
     i->directory = path_join(cache_dir, "idempotency");
     i->ttl_us = ttl_hours * INT64_C(3600000000);
     mutex_init(&i->lock);
     cond_init(&i->changed);
     enum rc rc = io_mkdir_all(i->directory, 0755, err);
-    if (rc == RC_OK)
-        rc = io_fsync_dir(cache_dir, err); /* the records' directory lasts before they do */
     if (rc != RC_OK) {
         idempotency_free(i);
         return rc;
@@ -246,6 +253,7 @@ void idempotency_free(struct idempotency *i)
     cond_done(&i->changed);
     mutex_done(&i->lock);
     mem_free(i->directory);
+    mem_free(i->cache_dir);
     mem_free(i);
 }
 

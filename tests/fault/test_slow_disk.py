@@ -7,6 +7,7 @@ import threading
 from conftest import whole_program
 
 ACTIONS = ("refresh", "rollback")
+READS_TO_OPEN = 2  # of a store: its header and its directory
 
 
 class World:
@@ -19,6 +20,8 @@ class World:
                 text.replace("manifest.json", "other.json").replace("kv", "other"))
         self.publish()
         self.server = serve(self.project.path, **control.env)
+        # The first record has one fsync more than those after it.
+        assert self.server.post("/datasets/kv/refresh", headers={"Idempotency-Key": "first"}).status == 200
 
     def publish(self):
         """A new snapshot of both."""
@@ -69,3 +72,29 @@ def test_an_fsync_that_lasts_holds_up_nobody_else(serve, project, control):
             assert answers[0].status == 200, answers[0].body
     print(f"held: {held}")
     assert held["refresh"] >= 4 and held["rollback"] >= 2
+
+
+def cold(server):
+    found = [x for x in server.admin("/metrics").body.decode().splitlines() if x.startswith('offloader_cold_requests_total{endpoint="kv"')]
+    return int(found[0].split()[-1]) if found else 0
+
+
+def test_a_warm_up_that_lasts_holds_up_no_caller(serve, project, control):
+    """The store is on a disk that does not answer the warm-up: callers are answered, and counted as cold."""
+    p = project()
+    p.publish("s1", [(f"k{i}", i) for i in range(1000)])
+    server = serve(p.path, **control.env)
+    assert server.get("/v1/endpoints/kv?id=k7").rows == [{"id": "k7", "n": 7}] and cold(server) == 0, "a swap is warm"
+    server.stop()
+    control.hold("pread", READS_TO_OPEN + 1)
+    server.start()
+    whole_program.wait_for(lambda: control.holds, "the warm-up to meet its disk")
+    for i in range(20):
+        assert server.get(f"/v1/endpoints/kv?id=k{i}").rows == [{"id": f"k{i}", "n": i}]
+    assert server.get("/healthz").status == 200 and cold(server) == 20
+    control.clear()
+
+    def is_warm():
+        before = cold(server)
+        return server.get("/v1/endpoints/kv?id=k7").status == 200 and cold(server) == before
+    whole_program.wait_for(is_warm, "the end of the warm-up")
