@@ -121,7 +121,7 @@ static void run(struct store *s, const struct query *q)
     struct err err = ERR_INIT;
     if (!x)
         x = store_scratch_new();
-    (void)store_estimate(s, q, x);
+    (void)store_estimate(s, q, false, x);
     enum rc rc = store_execute(s, q, NULL, (struct row_sink){take_row, (void *)(uintptr_t)q}, x,
                                &result, NULL, &err);
     assert(rc == RC_OK || (err.rc == rc && err.message[0]));

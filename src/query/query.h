@@ -139,6 +139,9 @@ struct query_stats {
 struct query_control {
     int64_t deadline_us;           /* monotonic, 0: none */
     const _Atomic bool *cancelled; /* NULL: none */
+    /* For a thread that must not wait for a disk, the serving store only: a block that is not in
+     * memory ends it with RC_BUSY. */
+    bool only_in_memory;
 };
 
 /* The total order's comparison, shared by both: NULL last in both directions. */

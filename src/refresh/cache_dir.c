@@ -424,7 +424,7 @@ struct snapshot *cache_make_snapshot(const struct state *s, const struct dataset
     hex_encode(f->fingerprint, 8, snapshot->index_hash);
     snapshot->source = TAKE(f->source);
     janitor_adopt(s->refresh->janitor, snapshot);
-    atomic_store(&snapshot->warm, true);
+    atomic_store(&snapshot->warm, snapshot->store == NULL);
     return snapshot;
 }
 

@@ -272,6 +272,12 @@ static enum rc build_aside(struct build *b, const struct order *o, struct manife
         rc = ret->snapshot ? RC_OK : err->rc;
         if (rc == RC_CORRUPT) /* no index will name it */
             cache_quarantine(b->state->refresh, directory);
+        if (rc == RC_OK)
+            rc = snapshot_warm_up(ret->snapshot, &b->state->cancelled, err);
+        if (ret->snapshot && rc == RC_CORRUPT)
+            atomic_store(&ret->snapshot->is_broken, true); /* quarantined as it goes */
+        if (rc != RC_OK)
+            discard(TAKE(ret->snapshot));
     }
     facts_done(&facts);
     ingest_report_done(&report);

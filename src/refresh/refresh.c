@@ -317,6 +317,7 @@ void refresh_start(struct refresh *r, struct config_news *news)
     publish_locked(r);
     for (size_t i = 0; i < r->n_states; i++)
         state_start(r->states[i]);
+    r->has_warm_thread = thread_start(&r->warm_thread, "warm-up", warm_main, r, &err) == RC_OK;
     r->has_scrub_thread = thread_start(&r->scrub_thread, "scrub", scrub_main, r, &err) == RC_OK;
     r->has_sync_thread = thread_start(&r->sync_thread, "config-sync", sync_main, r, &err) == RC_OK;
     mutex_unlock(&r->lock);
@@ -333,6 +334,8 @@ void refresh_stop(struct refresh *r)
         atomic_store(&r->states[i]->cancelled, true);
     cond_broadcast(&r->changed);
     mutex_unlock(&r->lock);
+    if (r->has_warm_thread)
+        thread_join(r->warm_thread);
     if (r->has_scrub_thread)
         thread_join(r->scrub_thread);
     if (r->has_sync_thread)
@@ -340,7 +343,7 @@ void refresh_stop(struct refresh *r)
     for (size_t i = 0; i < r->n_states; i++)
         if (r->states[i]->is_started)
             thread_join(r->states[i]->thread);
-    r->has_sync_thread = r->has_scrub_thread = false;
+    r->has_sync_thread = r->has_scrub_thread = r->has_warm_thread = false;
     for (size_t i = 0; i < r->n_states; i++)
         r->states[i]->is_started = false;
 }

@@ -77,9 +77,9 @@ struct refresh {
     bool holds_moves; /* a reload waits for moves, or is being applied */
     pthread_t sync_thread;
     bool has_sync_thread, wants_sync;
-    pthread_t scrub_thread;
-    bool has_scrub_thread;
-    _Atomic bool scrub_cancelled;
+    pthread_t scrub_thread, warm_thread;
+    bool has_scrub_thread, has_warm_thread;
+    _Atomic bool scrub_cancelled; /* the warm-up too */
     /* config sync */
     _Atomic bool sync_cancelled;
     char revision[17];
@@ -256,6 +256,14 @@ bool is_read_from(void *arg, const char *directory);
 void *sync_main(void *arg);
 /* ---- scrub.c ---- */
 void *scrub_main(void *arg);
+/* A reference to each snapshot with a store that serves or may serve again; mem_free() the array. */
+struct snapshot **refresh_list_stores(struct refresh *r, size_t *ret_n);
+/* ---- warm.c ---- */
+void *warm_main(void *arg);
+bool refresh_any_cold_locked(const struct refresh *r);
+/* Reads ahead what leads to rows; as store_warm_up(). */
+MUST_CHECK enum rc snapshot_warm_up(struct snapshot *s, const _Atomic bool *cancelled,
+                                    struct err *err);
 /* ---- status.c ---- */
 bool readiness_locked(struct refresh *r);
 /* ---- janitor.c: closes snapshots and removes their directories, on a thread of its own ---- */

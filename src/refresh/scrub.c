@@ -9,8 +9,7 @@
 #include "base/timeutil.h"
 #include "refresh/refresh_int.h"
 
-/* References to everything that serves or may serve again. */
-static struct snapshot **list_snapshots(struct refresh *r, size_t *ret_n)
+struct snapshot **refresh_list_stores(struct refresh *r, size_t *ret_n)
 {
     LOCKED(&r->lock);
     struct snapshot **all = x_array0(2 * r->n_states + 1, sizeof(struct snapshot *));
@@ -41,10 +40,12 @@ void *scrub_main(void *arg)
 {
     struct refresh *r = arg;
     mutex_lock(&r->lock);
+    while (!r->stopping && r->has_warm_thread && refresh_any_cold_locked(r))
+        cond_wait(&r->changed, &r->lock); /* what requests wait for is read first */
     while (!r->stopping) {
         size_t n = 0;
         mutex_unlock(&r->lock);
-        struct snapshot **all = list_snapshots(r, &n);
+        struct snapshot **all = refresh_list_stores(r, &n);
         for (size_t i = 0; i < n; i++) {
             scrub_one(r, all[i]);
             snapshot_unref(all[i]);

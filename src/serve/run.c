@@ -116,13 +116,15 @@ static void write_cursor(struct job *j)
         j->rc = RC_NO_MEMORY;
 }
 
-static void execute(struct job *j, struct store_scratch *scratch)
+/* @on_loop: RC_BUSY, and nothing counted, when the store would have to be read from its disk. */
+static void execute(struct job *j, struct store_scratch *scratch, bool on_loop)
 {
     const struct serve_options *o = &j->home->serve->options;
     j->started_us = monotonic_us();
     struct query_control control = {
         .deadline_us = j->started_us + o->query_timeout_us,
         .cancelled = j->is_away ? &j->cancelled : NULL,
+        .only_in_memory = on_loop,
     };
     bool in_store = uses_store(j);
     AUTO(buf_done) struct buf keep; /* texts of the last row's position */
@@ -145,6 +147,8 @@ static void execute(struct job *j, struct store_scratch *scratch)
     if (j->rc != RC_OK && !j->err.message[0])
         (void)err_set(&j->err, j->rc, "the answer could not be written: %s", rc_name(j->rc));
     j->ran_us = monotonic_us();
+    if (j->rc == RC_BUSY)
+        return;
     metrics_query(in_store ? MEXEC_STORE : MEXEC_DUCKDB, j->ran_us - j->started_us);
 }
 
@@ -162,7 +166,7 @@ static void go_back(struct job *j)
 static void run_on_worker(struct pool_job *p, int worker)
 {
     struct job *j = JOB_OF(p, pool_job);
-    execute(j, j->home->serve->worker_scratch[worker]);
+    execute(j, j->home->serve->worker_scratch[worker], false);
     go_back(j);
 }
 
@@ -182,11 +186,13 @@ static void run_plan(struct job *j)
 {
     const struct serve_options *o = &j->home->serve->options;
     find_total(j);
-    if (uses_store(j) &&
-        store_estimate(j->snapshot->store, &j->plan.query, j->home->scratch) <= o->inline_rows) {
-        execute(j, j->home->scratch);
-        job_finish(j);
-        return;
+    if (uses_store(j) && store_estimate(j->snapshot->store, &j->plan.query, true,
+                                        j->home->scratch) <= o->inline_rows) {
+        execute(j, j->home->scratch, true);
+        if (j->rc != RC_BUSY) {
+            job_finish(j);
+            return;
+        }
     }
     if (!j->is_away)
         job_go_away(j);

@@ -111,6 +111,7 @@ const struct chunk_view *chunk_view(struct store_scratch *x, int column, size_t 
     const struct chunk_entry *e = &c->chunks[block];
     const uint8_t *p = s->map + e->at;
     if (UNLIKELY(!atomic_load_explicit(&c->verified[block], memory_order_acquire))) {
+        scratch_expect(x, e->at, e->n_bytes);
         if (!chunk_verify(s, column, block, p))
             store_mark_broken(x);
         atomic_store_explicit(&c->verified[block], 1, memory_order_release);
@@ -146,6 +147,7 @@ static void verify_dictionary(struct store_scratch *x, int column)
     const struct column_entry *e = c->entry;
     if (LIKELY(atomic_load_explicit(&c->dictionary_verified, memory_order_acquire)))
         return;
+    scratch_expect(x, e->dictionary_at, e->dictionary_bytes);
     size_t n_offsets = ((size_t)e->n_dictionary + 1) * sizeof(uint32_t);
     if (crc32c(0, x->store->map + e->dictionary_at, (size_t)e->dictionary_bytes) !=
             e->dictionary_crc ||

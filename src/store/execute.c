@@ -35,12 +35,13 @@ static enum rc escaped(struct store_scratch *x, struct err *err)
             return err_set_code(err, rc, STORE_TOO_MANY_GROUPS,
                                 "the query makes more than %d groups", STORE_LIMIT_GROUPS);
         return err_set(err, rc, "the answer is larger than is allowed");
+    case RC_BUSY:
+        return err_set(err, rc, "a block has to be read first");
     case RC_OK:
     case RC_INVALID:
     case RC_NOT_FOUND:
     case RC_DENIED:
     case RC_IO:
-    case RC_BUSY:
     case RC_CONFLICT:
     case RC_UNAVAILABLE:
     case RC_INTERNAL:
@@ -76,20 +77,24 @@ static void keep_position(struct store_scratch *x, struct query_result *ret)
     }
 }
 
-uint64_t store_estimate(struct store *s, const struct query *q, struct store_scratch *x)
+uint64_t store_estimate(struct store *s, const struct query *q, bool only_in_memory,
+                        struct store_scratch *x)
 {
     volatile uint64_t n = 0;
     if (store_is_broken(s))
         return 0;
     x->control = NULL;
+    x->only_in_memory = only_in_memory;
     if (sigsetjmp(x->escape, 0) == 0) {
         guard_enter(x);
         begin(x, s, q);
         prefix_resolve(x);
         n = x->candidates ? x->n_candidates : x->high - x->low;
+    } else if (x->escape_rc == RC_BUSY) {
+        n = UINT64_MAX;
     }
     guard_leave();
-    return n; /* 0 after an escape: the execution will say what is wrong */
+    return n; /* 0 after another escape: the execution will say what is wrong */
 }
 
 enum rc store_execute(struct store *s, const struct query *q, const struct query_control *control,
@@ -103,6 +108,7 @@ enum rc store_execute(struct store *s, const struct query *q, const struct query
     if (store_is_broken(s))
         return err_set(err, RC_CORRUPT, "%s: a block does not verify", s->path);
     x->control = control;
+    x->only_in_memory = control && control->only_in_memory;
     x->sink = sink;
     if (sigsetjmp(x->escape, 0) == 0) {
         guard_enter(x);

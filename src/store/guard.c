@@ -36,6 +36,12 @@ _Noreturn void store_mark_broken(struct store_scratch *x)
     store_escape(x, RC_CORRUPT);
 }
 
+void scratch_expect(struct store_scratch *x, uint64_t at, uint64_t n_bytes)
+{
+    if (x->only_in_memory && !store_is_in_memory(x->store, at, n_bytes))
+        store_escape(x, RC_BUSY);
+}
+
 static void on_bus_error(int signal_number, siginfo_t *info, void *context)
 {
     struct store_scratch *x = guarded;

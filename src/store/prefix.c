@@ -186,6 +186,7 @@ static void verify_posting(struct store_scratch *x, int column)
     struct store_column *c = &x->store->columns[column];
     if (LIKELY(atomic_load_explicit(&c->posting_verified, memory_order_acquire)))
         return;
+    scratch_expect(x, c->entry->posting_at, c->entry->posting_bytes);
     size_t range = (size_t)(c->entry->max - c->entry->min) + 1;
     size_t n_rows = (size_t)(x->store->n_rows - c->entry->n_nulls);
     bool fine =

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The scrub: reads the whole file through pread, beside the map, and verifies every byte of it.
+ * Reading through pread, beside the map: the scrub, which verifies every byte of the file, and the
+ * warm-up, which reads what leads to rows before a request asks for it.
  *
  * S1  Header, directory, chunks, dictionaries and postings lie in the file one after the other;
  * between them is nothing but zeros up to the next multiple of eight, and nothing follows the last.
@@ -65,6 +66,11 @@ static int compare_extents(const void *a, const void *b)
     return (x->n_bytes > y->n_bytes) - (x->n_bytes < y->n_bytes); /* empty ones first */
 }
 
+static bool is_cancelled(const _Atomic bool *cancelled)
+{
+    return cancelled && atomic_load_explicit(cancelled, memory_order_relaxed);
+}
+
 static void pace(uint64_t n_bytes, uint64_t bytes_per_second)
 {
     uint64_t ns = bytes_per_second ? n_bytes * 1000000000 / bytes_per_second : 0;
@@ -117,7 +123,7 @@ static enum rc scrub_all(struct scrub *c, const _Atomic bool *cancelled, struct 
     uint64_t at = 0;
     for (size_t i = 0; i < c->n; i++) {
         const struct extent *e = &c->extents[i];
-        if (cancelled && atomic_load_explicit(cancelled, memory_order_relaxed))
+        if (is_cancelled(cancelled))
             return err_set(err, RC_CANCELLED, "scrubbing was stopped");
         enum rc rc = check_padding(c, at, e->at, err);
         if (rc == RC_OK)
@@ -146,6 +152,59 @@ enum rc store_scrub(struct store *s, uint64_t bytes_per_second, const _Atomic bo
         (void)err_set(err, rc, "out of memory while scrubbing");
     }
     mem_free(c.extents);
+    buf_done(&c.room);
+    return rc;
+}
+
+/* ---- warming up ---- */
+
+/* Bytes of one kind, unless they are in memory. What is verified here is verified once more when it
+ * is first used, through the map. */
+static enum rc warm_extent(struct scrub *c, const struct extent *e, struct err *err)
+{
+    if (store_is_in_memory(c->s, e->at, e->n_bytes))
+        return RC_OK;
+    enum rc rc = read_bytes(c, e->at, e->n_bytes, err);
+    return rc == RC_OK && !extent_verifies(c, e) ? broken(c, err) : rc;
+}
+
+static enum rc warm_chunks(struct scrub *c, size_t column, const _Atomic bool *cancelled,
+                           struct err *err)
+{
+    const struct store *s = c->s;
+    enum rc rc = RC_OK;
+    for (size_t block = 0; rc == RC_OK && block < s->n_blocks; block++) {
+        const struct chunk_entry *chunk = &s->columns[column].chunks[block];
+        struct extent e = {chunk->at, chunk->n_bytes, chunk->crc, column * s->n_blocks + block,
+                           false};
+        if (is_cancelled(cancelled))
+            return err_set(err, RC_CANCELLED, "warming up was stopped");
+        rc = warm_extent(c, &e, err);
+    }
+    return rc;
+}
+
+static enum rc warm_dictionary(struct scrub *c, size_t column, struct err *err)
+{
+    const struct column_entry *of = c->s->columns[column].entry;
+    struct extent e = {of->dictionary_at, of->dictionary_bytes, of->dictionary_crc, SIZE_MAX,
+                       false};
+    return of->flags & COLUMN_HAS_DICTIONARY ? warm_extent(c, &e, err) : RC_OK;
+}
+
+enum rc store_warm_up(struct store *s, const _Atomic bool *cancelled, struct err *err)
+{
+    struct scrub c = {.s = s};
+    enum rc rc = RC_OK;
+    buf_init(&c.room, SIZE_MAX);
+    for (size_t i = 0; rc == RC_OK && i < s->n_columns; i++)
+        rc = warm_dictionary(&c, i, err);
+    for (uint32_t i = 0; rc == RC_OK && i < s->header->n_sort_columns; i++)
+        rc = warm_chunks(&c, (size_t)s->header->sort_columns[i], cancelled, err);
+    if (rc == RC_OK)
+        rc = warm_chunks(&c, s->n_columns, cancelled, err); /* the ordinal: rows' last order */
+    if (rc == RC_CORRUPT)
+        atomic_store(&s->broken, true); /* also a file that has become shorter */
     buf_done(&c.room);
     return rc;
 }

@@ -3,6 +3,9 @@
  * The serving store: one immutable, sorted, checksummed columnar file a snapshot, memory-mapped.
  * docs/store-format.md is the format. Opening verifies header and directory; blocks verify on first
  * touch. A reader is immutable after open and shared by all threads without locks.
+ *
+ * A block that was verified is taken to be in memory until it is seen to have left it
+ * (store_forget_dropped); before that, the kernel is asked.
  */
 #ifndef OFFLOADER_STORE_STORE_H
 #define OFFLOADER_STORE_STORE_H
@@ -90,6 +93,12 @@ bool store_is_broken(const struct store *s);
 /* Verifies all blocks through pread (not the map), at most @bytes_per_second; for the scrubber. */
 MUST_CHECK enum rc store_scrub(struct store *s, uint64_t bytes_per_second,
                                const _Atomic bool *cancelled, struct err *err);
+/* Reads what leads to rows into memory: the columns of the sort, the ordinal, all dictionaries.
+ * Through pread, so that no page counts as this process's. Any thread, beside readers. RC_CORRUPT
+ * as above. */
+MUST_CHECK enum rc store_warm_up(struct store *s, const _Atomic bool *cancelled, struct err *err);
+/* Looks which verified blocks the kernel has dropped; how many those are. Any thread. */
+size_t store_forget_dropped(struct store *s);
 /* Installs the SIGBUS handler that turns a truncated map into RC_CORRUPT. Once, at start. */
 void store_install_bus_handler(void);
 
@@ -99,11 +108,14 @@ struct store_scratch *store_scratch_new(void);
 void store_scratch_free(struct store_scratch *scratch);
 
 /* An upper bound of the rows @q would look at, from binary searches and postings alone
- * (microseconds): decides inline or pool. */
-uint64_t store_estimate(struct store *s, const struct query *q, struct store_scratch *scratch);
+ * (microseconds): decides inline or pool. @only_in_memory: UINT64_MAX when that needs a block that
+ * is not. */
+uint64_t store_estimate(struct store *s, const struct query *q, bool only_in_memory,
+                        struct store_scratch *scratch);
 /*
  * Runs @q. Errors: RC_CORRUPT (block failed; store_is_broken from now on), RC_TIMEOUT,
- * RC_CANCELLED, RC_NO_MEMORY, RC_LIMIT (too many groups) or what the sink returned.
+ * RC_CANCELLED, RC_NO_MEMORY, RC_LIMIT (too many groups), RC_BUSY (control->only_in_memory, and a block
+ * is not; the sink may have had rows), or what the sink returned.
  * @stats may be NULL.
  */
 MUST_CHECK enum rc store_execute(struct store *s, const struct query *q,

@@ -74,6 +74,7 @@ struct store_scratch {
 
     struct key_range ranges[QUERY_LIMIT_FILTERS];
     int n_ranges;               /* that still have to be checked row by row */
+    bool only_in_memory;        /* control's, or an estimate's */
     bool empty;                 /* no row can match */
     uint64_t low, high;         /* rows left by the sort prefix */
     int n_bound;                /* leading sort columns bound by equality */
@@ -98,11 +99,17 @@ struct store_scratch {
 /* ---- guard.c ---- */
 _Noreturn void store_escape(struct store_scratch *x, enum rc rc);
 _Noreturn void store_mark_broken(struct store_scratch *x);
+/* Before bytes of the file are read for the first time: escapes with RC_BUSY when they are not in
+ * memory and @x may not wait for a disk. */
+void scratch_expect(struct store_scratch *x, uint64_t at, uint64_t n_bytes);
 /* Grown scratch memory; escapes with RC_NO_MEMORY. */
 void *scratch_array(struct store_scratch *x, struct array *a, size_t n, size_t item_bytes);
 void scratch_poll(struct store_scratch *x, size_t n_rows); /* deadline and cancellation */
 void guard_enter(struct store_scratch *x);
 void guard_leave(void);
+
+/* ---- residence.c ---- */
+bool store_is_in_memory(const struct store *s, uint64_t at, uint64_t n_bytes);
 
 /* ---- chunk.c: access, verifying on first touch ---- */
 const struct chunk_view *chunk_view(struct store_scratch *x, int column, size_t block);

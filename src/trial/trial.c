@@ -203,7 +203,7 @@ enum rc trial_run(struct trial *t, const char *tenant, const char *query_string,
     struct query_control control = {0};
     encoder_begin(&encoder, &plan, form, rows);
     if (in_store)
-        ret->estimate_rows = store_estimate(s->store, &plan.query, t->scratch);
+        ret->estimate_rows = store_estimate(s->store, &plan.query, false, t->scratch);
     int64_t from_us = monotonic_us();
     rc = in_store ? store_execute(s->store, &plan.query, &control, encoder_sink(&encoder),
                                   t->scratch, &result, &ret->stats, err)

@@ -225,7 +225,7 @@ def test_a_killed_process_is_replaced(remote):
 
 def test_processes_that_died_idle_break_no_query(remote, web):
     """Two of them: a query that met one after the other would have used up its second try."""
-    server = remote(OFFLOADER_QUERY_TIMEOUT_MS="60000")
+    server = remote(OFFLOADER_POOL_SIZE="8", OFFLOADER_QUERY_TIMEOUT_MS="60000")
     gate = threading.Event()
     web.fault("call", lambda _: gate.wait(30), times=1000, kind="get")
     callers = [threading.Thread(target=server.get, args=(f"/v1/endpoints/sums_remote_scan?day=2026-01-{i + 1:02}",)) for i in range(5)]

@@ -110,7 +110,7 @@ static enum rc read_all(struct store *s, struct store_scratch *x)
         uint64_t n = 0;
         queries[i].schema = &test_schema;
         queries[i].wanted = wanted;
-        (void)store_estimate(s, &queries[i], x);
+        (void)store_estimate(s, &queries[i], false, x);
         enum rc rc = store_execute(s, &queries[i], NULL, (struct row_sink){take_row, &n}, x,
                                    &result, NULL, &err);
         worst = rc != RC_OK ? rc : worst;
