@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static _Thread_local uint64_t allocations;
 
@@ -144,6 +146,16 @@ char *x_printf(const char *format, ...)
 
 void mem_free(void *p)
 {
+    free(p);
+}
+
+void mem_free_pages(void *p, size_t bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)p + page - 1) / page * page;
+    uintptr_t to = ((uintptr_t)p + bytes) / page * page;
+    if (p && from < to)
+        (void)madvise((void *)from, to - from, MADV_DONTNEED); /* else they stay until reused */
     free(p);
 }
 

@@ -26,7 +26,9 @@ MUST_CHECK void *try_alloc0(size_t bytes);
 MUST_CHECK void *try_array0(size_t n, size_t item_bytes); /* NULL on overflow too */
 MUST_CHECK void *try_realloc(void *p, size_t bytes);      /* @p stays valid on failure */
 
-void mem_free(void *p);               /* NULL is fine */
+void mem_free(void *p); /* NULL is fine */
+/* Frees @p of @bytes bytes, and gives its pages back at once, whatever malloc would keep. */
+void mem_free_pages(void *p, size_t bytes);
 void mem_free_auto(void *pointer_at); /* for AUTO(mem_free_auto): takes the variable's address */
 
 /* Allocations made by this thread so far; tests prove with it that a request makes none. */

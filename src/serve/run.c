@@ -370,7 +370,9 @@ void job_run(struct job *j)
 
 #define MESSAGE_OVER_LIMIT "the answer would be larger than 32 MiB; ask for fewer rows or columns"
 _Static_assert(STORE_LIMIT_GROUPS == 1000000, "the message names the limit");
-#define MESSAGE_OVER_GROUPS "the query makes more than 1,000,000 groups; narrow it by its params"
+_Static_assert(STORE_LIMIT_GROUP_BYTES >> 20 == 512, "and this one");
+#define MESSAGE_OVER_GROUPS                                                                        \
+    "the query makes more than 1,000,000 groups, or 512 MiB of them; narrow it by its params"
 
 static void answer_failure(struct job *j)
 {

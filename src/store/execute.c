@@ -13,6 +13,7 @@ static void begin(struct store_scratch *x, struct store *s, const struct query *
     x->escape_rc = 0;
     x->is_over_groups = false;
     x->rows_since_poll = 0;
+    scratch_drop_large(&x->position);
     x->views = scratch_array(x, &x->views_memory, n, sizeof *x->views);
     x->view_blocks = scratch_array(x, &x->view_blocks_memory, n, sizeof *x->view_blocks);
     memset(x->view_blocks, 0, n * sizeof *x->view_blocks);
@@ -33,7 +34,8 @@ static enum rc escaped(struct store_scratch *x, struct err *err)
     case RC_LIMIT:
         if (x->is_over_groups)
             return err_set_code(err, rc, STORE_TOO_MANY_GROUPS,
-                                "the query makes more than %d groups", STORE_LIMIT_GROUPS);
+                                "the query makes more than %d groups, or %u MiB of them",
+                                STORE_LIMIT_GROUPS, STORE_LIMIT_GROUP_BYTES >> 20);
         return err_set(err, rc, "the answer is larger than is allowed");
     case RC_BUSY:
         return err_set(err, rc, "a block has to be read first");
@@ -122,6 +124,8 @@ enum rc store_execute(struct store *s, const struct query *q, const struct query
         rc = escaped(x, err);
     }
     guard_leave();
+    if (UNLIKELY(x->is_large))
+        scratch_trim(x);
     if (stats)
         *stats = x->stats;
     return rc;

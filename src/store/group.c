@@ -120,7 +120,7 @@ static void grow_table(struct store_scratch *x)
 static size_t add_group(struct store_scratch *x, const uint64_t *key)
 {
     size_t group = grouping.n_groups;
-    if (group == STORE_LIMIT_GROUPS) {
+    if (group == grouping.limit) {
         x->is_over_groups = true;
         store_escape(x, RC_LIMIT);
     }
@@ -334,6 +334,7 @@ static int compare_order(const struct query *q, const struct value *a, const str
 static int compare_groups(const void *a, const void *b, void *arg)
 {
     struct store_scratch *x = arg;
+    scratch_tick(x);
     size_t n = (size_t)n_order_values(x->query);
     const struct value *values = x->values.p;
     return compare_order(x->query, &values[*(const uint32_t *)a * n],
@@ -354,6 +355,7 @@ static size_t sort_groups(struct store_scratch *x)
         scratch_array(x, &x->values, grouping.n_groups * n_values + 1, sizeof *values);
     uint32_t *order = scratch_array(x, &x->order, 2 * (grouping.n_groups + 1), sizeof *order);
     for (size_t i = 0; i < grouping.n_groups; i++) {
+        scratch_tick(x);
         group_values(x, i, row);
         order_values(q, row, &values[i * n_values]);
         if (is_after_seek(q, &values[i * n_values]))
@@ -384,6 +386,21 @@ static void emit_groups(struct store_scratch *x, size_t n, struct query_result *
     ret->total = grouping.n_groups;
 }
 
+/* So many that keys, states, order, table and the values that order them stay within their limit.
+ */
+static size_t limit_groups(const struct store_scratch *x)
+{
+    const struct query *q = x->query;
+    size_t n_bytes = grouping.n_words * sizeof(uint64_t) +
+                     (size_t)(grouping.n_aggregates + 1) * sizeof(struct aggregate_state) +
+                     (size_t)n_order_values(q) * sizeof(struct value) + 6 * sizeof(uint32_t);
+    for (int i = 0; i < grouping.n_group_columns; i++)
+        if (x->store->columns[grouping.group_columns[i]].is_plain_text)
+            n_bytes += 4 * sizeof(struct interned); /* a table that is a quarter full */
+    size_t fit = STORE_LIMIT_GROUP_BYTES / n_bytes;
+    return fit < STORE_LIMIT_GROUPS ? fit : STORE_LIMIT_GROUPS;
+}
+
 static void prepare(struct store_scratch *x)
 {
     const struct query *q = x->query;
@@ -404,6 +421,7 @@ static void prepare(struct store_scratch *x)
         grouping.has_exact |=
             c->type == TYPE_DOUBLE && (o->aggregate == AGG_SUM || o->aggregate == AGG_AVG);
     }
+    grouping.limit = limit_groups(x);
     for (int i = 0; i < q->n_outputs; i++)
         x->row_values[i] = (struct value){.kind = VALUE_NULL};
 }

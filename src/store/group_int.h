@@ -33,8 +33,8 @@ struct group_state {
     int n_aggregates;
     int group_columns[QUERY_LIMIT_OUTPUTS];
     int n_group_columns;
-    size_t n_words; /* of a key: the group columns' and NULL bits' */
-    size_t n_groups, n_table;
+    size_t n_words;                  /* of a key: the group columns' and NULL bits' */
+    size_t n_groups, n_table, limit; /* groups at most */
     bool has_exact;
     /* interned plain text: the row where each was seen first */
     size_t n_interned, n_intern_table;

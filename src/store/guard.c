@@ -10,8 +10,6 @@
 #include "base/timeutil.h"
 #include "store/store_int.h"
 
-#define POLL_EVERY_ROWS 16384
-
 static _Thread_local struct store_scratch *guarded;
 
 void guard_enter(struct store_scratch *x)
@@ -60,6 +58,22 @@ void store_install_bus_handler(void)
     (void)sigaction(SIGBUS, &action, NULL); /* fails only on a bad number */
 }
 
+/* What is large leaves no copy behind in malloc's keeping, and grows in smaller steps. */
+static void grow_large(struct store_scratch *x, struct array *a, size_t n_bytes)
+{
+    size_t grown;
+    if (__builtin_add_overflow(n_bytes, n_bytes / 4, &grown))
+        store_escape(x, RC_NO_MEMORY);
+    void *p = try_alloc(grown);
+    if (!p)
+        store_escape(x, RC_NO_MEMORY);
+    if (a->n_bytes)
+        memcpy(p, a->p, a->n_bytes);
+    mem_free_pages(a->p, a->n_bytes);
+    *a = (struct array){p, grown};
+    x->is_large = true;
+}
+
 void *scratch_array(struct store_scratch *x, struct array *a, size_t n, size_t item_bytes)
 {
     size_t n_bytes;
@@ -68,12 +82,33 @@ void *scratch_array(struct store_scratch *x, struct array *a, size_t n, size_t i
     if (n_bytes <= a->n_bytes && a->p)
         return a->p;
     size_t grown = a->n_bytes * 2 > n_bytes ? a->n_bytes * 2 : n_bytes + 64;
+    if (grown > SCRATCH_KEPT_BYTES) {
+        grow_large(x, a, n_bytes);
+        return a->p;
+    }
     void *p = try_realloc(a->p, grown);
     if (!p)
         store_escape(x, RC_NO_MEMORY);
     a->p = p;
     a->n_bytes = grown;
     return p;
+}
+
+void scratch_drop_large(struct array *a)
+{
+    if (a->n_bytes <= SCRATCH_KEPT_BYTES)
+        return;
+    mem_free_pages(a->p, a->n_bytes);
+    *a = (struct array){NULL, 0};
+}
+
+void scratch_trim(struct store_scratch *x)
+{
+    struct array *const arrays[] = {&x->entries, &x->groups, &x->table, &x->dense,
+                                    &x->states,  &x->order,  &x->values};
+    for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
+        scratch_drop_large(arrays[i]);
+    x->is_large = false;
 }
 
 void scratch_poll(struct store_scratch *x, size_t n_rows)

@@ -4,15 +4,14 @@
  *
  * Where the physical order already is that order - every sort column bound by equality and no
  * order_by, or order_by naming exactly the next sort columns rising - rows stream out and the scan
- * stops when the page is full. Otherwise a bounded heap keeps the best offset + limit + 1 rows.
+ * stops when the page is full. Otherwise a pass over the matches keeps the best offset + limit + 1,
+ * in a heap from when more have come. Where those are too many for the memory of a pass, it keeps
+ * as many as fit, and another pass goes on behind the last of them.
  */
 #include <stdlib.h>
 
 #include "base/sort.h"
 #include "store/store_int.h"
-
-/* Largest page that is kept in a heap; past it all matches are gathered and sorted. */
-#define HEAP_LIMIT 65536
 
 struct slot_column {
     int column; /* of the store; -1: the ordinal */
@@ -109,19 +108,27 @@ static int compare_entries(struct store_scratch *x, const struct plan_order *o, 
 
 struct page {
     struct plan_order order;
-    uint64_t wanted;  /* offset + limit + 1, at most the rows there are */
+    size_t wanted;    /* entries that this pass keeps */
     size_t n, stride; /* entries; words an entry */
-    bool is_heap;
-    uint64_t skip, n_total;
+    bool is_heap;     /* more than @wanted have come, and the best of them are a heap */
+    bool is_again;    /* not the first pass: it begins behind the boundary */
+    uint64_t skip, left, n_total;
+    uint32_t last_row; /* handed out */
     struct query_result *result;
 };
 
 static _Thread_local struct page
     page; /* of the execution at hand: batches come without an argument */
 
+/* The last entry of the pass before. */
+static uint64_t *boundary(struct store_scratch *x)
+{
+    return x->entries.p;
+}
+
 static uint64_t *entry_at(struct store_scratch *x, size_t i)
 {
-    return (uint64_t *)x->entries.p + i * page.stride;
+    return (uint64_t *)x->entries.p + (i + 1) * page.stride;
 }
 
 static void swap_entries(struct store_scratch *x, size_t a, size_t b)
@@ -151,15 +158,11 @@ static void sift_down(struct store_scratch *x, size_t at)
     }
 }
 
-static void sift_up(struct store_scratch *x, size_t at)
+static void make_heap(struct store_scratch *x)
 {
-    while (at > 0) {
-        size_t parent = (at - 1) / 2;
-        if (compare_entries(x, &page.order, entry_at(x, at), entry_at(x, parent)) <= 0)
-            return;
-        swap_entries(x, at, parent);
-        at = parent;
-    }
+    page.is_heap = true;
+    for (size_t i = page.n / 2; i-- > 0;)
+        sift_down(x, i);
 }
 
 static void seek_values(struct store_scratch *x, uint32_t row, struct value *ret)
@@ -190,22 +193,24 @@ static bool is_after_seek(struct store_scratch *x, uint32_t row)
 
 static void on_ordered_batch(struct store_scratch *x)
 {
-    page.n_total += x->n_batch;
+    page.n_total += page.is_again ? 0 : x->n_batch;
     for (size_t i = 0; i < x->n_batch; i++) {
         uint32_t row = x->rows[i];
-        if (x->query->has_seek && !is_after_seek(x, row))
+        if (!page.is_again && x->query->has_seek && !is_after_seek(x, row))
             continue;
-        if (!page.is_heap || page.n < page.wanted) {
+        /* Past a heap there is room for one more: the newcomer, kept if it beats the worst. */
+        if (!page.is_heap)
             scratch_array(x, &x->entries, (page.n + 2) * page.stride, sizeof(uint64_t));
-            fill_entry(x, &page.order, row, entry_at(x, page.n));
-            page.n++;
-            if (page.is_heap)
-                sift_up(x, page.n - 1);
-            continue;
-        }
-        /* One entry of room past the heap: the newcomer, kept if it beats the worst. */
         uint64_t *fresh = entry_at(x, page.n);
         fill_entry(x, &page.order, row, fresh);
+        if (page.is_again && compare_entries(x, &page.order, fresh, boundary(x)) <= 0)
+            continue;
+        if (page.n < page.wanted) {
+            page.n++;
+            continue;
+        }
+        if (!page.is_heap)
+            make_heap(x);
         if (compare_entries(x, &page.order, fresh, entry_at(x, 0)) < 0) {
             memcpy(entry_at(x, 0), fresh, page.stride * sizeof *fresh);
             sift_down(x, 0);
@@ -227,7 +232,23 @@ static void emit(struct store_scratch *x, uint32_t row)
 
 static int compare_for_sort(const void *a, const void *b, void *arg)
 {
-    return compare_entries(arg, &page.order, a, b);
+    struct store_scratch *x = arg;
+    scratch_tick(x);
+    return compare_entries(x, &page.order, a, b);
+}
+
+static void sort_entries(struct store_scratch *x)
+{
+    if (page.n == 0)
+        return;
+    scratch_array(x, &x->entries, (2 * page.n + 1) * page.stride, sizeof(uint64_t));
+    sort_stable(entry_at(x, 0), entry_at(x, page.n), page.n, page.stride * sizeof(uint64_t),
+                compare_for_sort, x);
+}
+
+static void set_boundary(struct store_scratch *x, size_t i)
+{
+    memcpy(boundary(x), entry_at(x, i), page.stride * sizeof(uint64_t));
 }
 
 static void keep_last(struct store_scratch *x, uint32_t row)
@@ -236,32 +257,67 @@ static void keep_last(struct store_scratch *x, uint32_t row)
     page.result->n_last = x->query->n_order + 1;
 }
 
+static size_t rows_of_pass(void)
+{
+    uint64_t most = LIMIT_PASS_BYTES / (page.stride * sizeof(uint64_t));
+    bool all_fit = page.skip < most && page.left < most - page.skip;
+    return (size_t)(all_fit ? page.skip + page.left + 1 : most);
+}
+
+/* Hands out what of the page is among the rows of this pass. True: there is more to come. */
+static bool end_pass(struct store_scratch *x)
+{
+    if (page.n <= page.skip) { /* they all come before the page */
+        page.skip -= page.n;
+        if (page.is_heap)
+            set_boundary(x, 0); /* the worst */
+        return page.is_heap;
+    }
+    sort_entries(x);
+    size_t i = (size_t)page.skip;
+    page.skip = 0;
+    for (; i < page.n && page.left > 0; i++, page.left--) {
+        page.last_row = (uint32_t)entry_at(x, i)[page.order.n_slots];
+        emit(x, page.last_row);
+    }
+    if (page.left > 0 && page.is_heap) {
+        set_boundary(x, page.n - 1);
+        return true;
+    }
+    page.result->has_more = page.left == 0 && (i < page.n || page.is_heap);
+    return false;
+}
+
+static void count_batch(struct store_scratch *x)
+{
+    page.n_total += x->n_batch;
+}
+
 static void run_ordered(struct store_scratch *x)
 {
     const struct query *q = x->query;
     make_order(x, &page.order);
     page.stride = (size_t)page.order.n_slots + 1;
-    page.is_heap = page.wanted <= HEAP_LIMIT;
-    scan_rows(x, on_ordered_batch);
-    if (page.n) {
-        scratch_array(x, &x->entries, 2 * page.n * page.stride, sizeof(uint64_t));
-        sort_stable(x->entries.p, entry_at(x, page.n), page.n, page.stride * sizeof(uint64_t),
-                    compare_for_sort, x);
+    page.skip = q->offset;
+    page.left = q->limit;
+    if (page.skip >= x->high - x->low) { /* past all that could match */
+        if (q->count_total)
+            scan_rows(x, count_batch);
+        page.result->total = page.n_total;
+        return;
     }
-    uint32_t last = 0;
-    for (size_t i = (size_t)q->offset; i < page.n && i < q->offset + q->limit; i++) {
-        last = (uint32_t)entry_at(x, i)[page.order.n_slots];
-        emit(x, last);
-    }
-    page.result->has_more = page.n > q->offset + q->limit;
-    page.result->total = page.n_total;
+    do {
+        page.n = 0;
+        page.is_heap = false;
+        page.wanted = rows_of_pass();
+        scan_rows(x, on_ordered_batch);
+    } while ((page.is_again = end_pass(x)));
+    page.result->total = x->stats.rows_matched = page.n_total; /* once, however many passes */
     if (page.result->n_rows)
-        keep_last(x, last);
+        keep_last(x, page.last_row);
 }
 
 /* ---- streaming ---- */
-
-static _Thread_local uint32_t last_streamed;
 
 static void on_streamed_batch(struct store_scratch *x)
 {
@@ -277,7 +333,7 @@ static void on_streamed_batch(struct store_scratch *x)
             page.skip--;
         } else if (page.result->n_rows < q->limit) {
             emit(x, row);
-            last_streamed = row;
+            page.last_row = row;
         } else {
             page.result->has_more = true;
             if (!q->count_total)
@@ -315,7 +371,7 @@ static void run_streamed(struct store_scratch *x)
     scan_rows(x, on_streamed_batch);
     page.result->total = page.n_total;
     if (page.result->n_rows)
-        keep_last(x, last_streamed);
+        keep_last(x, page.last_row);
 }
 
 /* Is the physical order of the rows at hand the total order that is asked for? */
@@ -340,12 +396,7 @@ static bool is_physical_order(const struct store_scratch *x)
 
 enum rc run_plain(struct store_scratch *x, struct query_result *ret)
 {
-    const struct query *q = x->query;
-    uint64_t n_rows = x->high - x->low;
     page = (struct page){.result = ret};
-    /* A page that starts after the last row still has a total. */
-    page.wanted =
-        q->offset > n_rows || q->limit > n_rows - q->offset ? n_rows + 1 : q->offset + q->limit + 1;
     x->stats.grouping = "none";
     if (is_physical_order(x))
         run_streamed(x);

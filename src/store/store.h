@@ -17,7 +17,8 @@
 
 #define STORE_FILE_NAME "data.store"
 #define STORE_LIMIT_SORT_COLUMNS 8
-#define STORE_LIMIT_GROUPS 1000000 /* of a query: past it RC_LIMIT with the code below */
+#define STORE_LIMIT_GROUP_BYTES (512u << 20) /* keys, sums and order of them; wide sums aside */
+#define STORE_LIMIT_GROUPS 1000000           /* of a query: past it RC_LIMIT with the code below */
 #define STORE_TOO_MANY_GROUPS "too_many_groups"
 
 /* ---- writing (ingest child) ---- */

@@ -20,6 +20,9 @@
 #include "store/store.h"
 
 #define BATCH_ROWS 1024
+#define LIMIT_PASS_BYTES (8u << 20)   /* of the rows that one pass over them keeps for a page */
+#define SCRATCH_KEPT_BYTES (1u << 20) /* of each array, from query to query */
+#define POLL_EVERY_ROWS 16384
 
 struct store_column {
     const struct column_entry *entry;
@@ -57,7 +60,7 @@ struct key_range {
     struct str text;
 };
 
-struct array { /* scratch memory that only grows */
+struct array { /* scratch memory that only grows while a query runs */
     void *p;
     size_t n_bytes;
 };
@@ -93,6 +96,7 @@ struct store_scratch {
 
     struct array views_memory, view_blocks_memory, entries, groups, table, dense, states, order,
         values, position;
+    bool is_large; /* one of them has grown past what is kept */
     struct value row_values[QUERY_LIMIT_OUTPUTS];
 };
 
@@ -104,7 +108,15 @@ _Noreturn void store_mark_broken(struct store_scratch *x);
 void scratch_expect(struct store_scratch *x, uint64_t at, uint64_t n_bytes);
 /* Grown scratch memory; escapes with RC_NO_MEMORY. */
 void *scratch_array(struct store_scratch *x, struct array *a, size_t n, size_t item_bytes);
+void scratch_drop_large(struct array *a);
+void scratch_trim(struct store_scratch *x); /* when a query is over: drops what is large */
 void scratch_poll(struct store_scratch *x, size_t n_rows); /* deadline and cancellation */
+/* The same for work that touches no rows, a comparison of a sort at a time. */
+static inline void scratch_tick(struct store_scratch *x)
+{
+    if (UNLIKELY(++x->rows_since_poll >= POLL_EVERY_ROWS))
+        scratch_poll(x, 0);
+}
 void guard_enter(struct store_scratch *x);
 void guard_leave(void);
 
