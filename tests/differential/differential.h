@@ -44,7 +44,9 @@ static inline bool chance_is(struct chance *c, int percent)
 /* ---- table.c ---- */
 
 #define TABLE_COLUMNS 8
+#define TABLE_FILES 4
 #define LARGE_ROWS 8192 /* more than a block of the store */
+#define DEEP_ROWS 65536 /* pages beyond so many rows are asked for */
 
 struct table {
     struct arena arena; /* owns everything */
@@ -52,8 +54,9 @@ struct table {
     struct column columns[TABLE_COLUMNS];
     char names[TABLE_COLUMNS][16];
     size_t n_rows;
-    struct value *cells; /* row by row, in the order of the files */
-    uint64_t *ordinals;  /* of the rows; rising */
+    struct value *cells;                     /* row by row, in the order of the files */
+    uint64_t *ordinals;                      /* of the rows; rising */
+    size_t n_files, starts[TABLE_FILES + 1]; /* rows of a file: up to the next one's start */
     int sort_columns[4], n_sort_columns, tenant_column;
     bool equality_columns[TABLE_COLUMNS];
 };
@@ -75,8 +78,8 @@ struct request {
     bool wanted[TABLE_COLUMNS * 2];
     int groups[TABLE_COLUMNS * 2];
     struct query_filter filters[5];
-    struct query_order order[3];
-    struct value seek[TABLE_COLUMNS * 2 + 4];
+    struct query_order order[TABLE_COLUMNS];
+    struct value seek[TABLE_COLUMNS * 3 + 4];
 };
 void request_make(struct request *r, const struct table *t, struct chance *c);
 /* The same request with other values in its filters. */
@@ -104,7 +107,8 @@ void answer_print(const char *name, const struct answer *a);
 /* ---- long_way.c, project_files.c ---- */
 
 struct tally {
-    uint64_t pairs, seeks, groups, rows, long_way, block_skips, postings;
+    uint64_t pairs, seeks, groups, rows, long_way, refused, block_skips, postings;
+    uint64_t deep, again;            /* pages behind DEEP_ROWS; found in more than one pass */
     uint64_t encodings[N_ENCODINGS]; /* blocks read */
 };
 

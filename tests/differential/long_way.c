@@ -25,7 +25,7 @@ struct world {
     char *directory, *build, *temp;
     struct project *project;
     struct manifest *manifest;
-    const char *paths[2];
+    const char *paths[TABLE_FILES];
     struct store *store;
     struct engine_source *source;
     struct answer ours, theirs;
@@ -78,7 +78,8 @@ static enum rc ingest(struct world *w, struct err *err)
 
 static enum rc make_world(struct world *w, struct err *err)
 {
-    table_make(&w->table, w->chance, chance_below(w->chance, 300), chance_is(w->chance, 70));
+    size_t n_rows = chance_below(w->chance, chance_is(w->chance, 10) ? 2 * LARGE_ROWS : 300);
+    table_make(&w->table, w->chance, n_rows, chance_is(w->chance, 70));
     for (int i = 0; i < ENDPOINTS; i++)
         do
             request_make(&w->requests[i], &w->table, w->chance);
@@ -98,7 +99,7 @@ static enum rc make_world(struct world *w, struct err *err)
         rc = load_manifest(w, err);
     if (rc != RC_OK)
         return rc;
-    for (int i = 0; i < 2; i++)
+    for (size_t i = 0; i < w->manifest->n_files; i++)
         w->paths[i] = w->manifest->files[i].location;
     w->source = engine_source_new(w->manifest, w->paths);
     rc = ingest(w, err);
@@ -178,10 +179,11 @@ static bool run_request(struct world *w, const struct plan_shape *shape, struct 
             rc = cursor_open(&binding, &arena, &plan, began_in, message);
         if (rc != RC_OK && page > 0)
             printf("FAILED: a cursor of our own is refused: %s\n", message);
-        if (rc != RC_OK) /* the first: a value that is none of its param's */
+        if (rc != RC_OK) { /* the first: a value that is none of its param's */
             fine = page == 0;
-        if (rc != RC_OK)
+            w->lane->tally.refused++;
             break;
+        }
         fine = run_pair(w, &plan, buf_cstr(query_string));
         if (!fine || !w->ours.result.has_more)
             break;

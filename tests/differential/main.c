@@ -19,8 +19,10 @@
 #define REQUESTS_A_WORLD 60
 #define VARIATIONS 4         /* of the values of one request: statements are used again */
 #define WORLDS_A_LONG_WAY 12 /* one world in so many goes through files */
+#define WORLDS_A_DEEP 96     /* one in so many is asked for pages behind DEEP_ROWS */
+#define DEEP_REQUESTS 24     /* and for so many of them */
 #define LIMIT_THREADS 16
-#define PAIRS_THAT_MEET_ALL 50000 /* encodings of blocks */
+#define PAIRS_THAT_MEET_ALL 50000 /* ways of answering, and encodings of blocks */
 
 int offloader_engine_main(int argc, char **argv);
 
@@ -67,6 +69,8 @@ static bool run_pair(struct lane *l, struct store *store, struct request *r, str
     l->tally.seeks += r->query.has_seek;
     l->tally.block_skips += stats.blocks_skipped > 0;
     l->tally.postings += stats.used_posting_list;
+    l->tally.deep += r->query.offset >= DEEP_ROWS && ours->result.n_rows > 0;
+    l->tally.again += !r->query.grouped && stats.rows_touched > stats.rows_in_range;
     const char *what = answer_compare(&r->query, ours, theirs);
     if (!what)
         return true;
@@ -82,13 +86,16 @@ static bool run_requests(struct lane *l, struct chance *c, const struct table *t
 {
     struct answer answers[2][2];
     bool fine = true;
-    int n = t->n_rows > LARGE_ROWS ? REQUESTS_A_WORLD * 2 / 3 : REQUESTS_A_WORLD;
+    int n_variations = t->n_rows > DEEP_ROWS ? 1 : VARIATIONS;
+    int n = t->n_rows > DEEP_ROWS    ? DEEP_REQUESTS
+            : t->n_rows > LARGE_ROWS ? REQUESTS_A_WORLD * 2 / 3
+                                     : REQUESTS_A_WORLD;
     for (int i = 0; i < 4; i++)
         answer_init(&answers[i / 2][i % 2]);
     for (int i = 0; fine && i < n; i++) {
         struct request r;
         request_make(&r, t, c);
-        for (int j = 0; fine && j < VARIATIONS; j++) {
+        for (int j = 0; fine && j < n_variations; j++) {
             int page = 0;
             /* Two sets: the texts of a position live in the answer they came with. */
             do
@@ -102,12 +109,12 @@ static bool run_requests(struct lane *l, struct chance *c, const struct table *t
     return fine;
 }
 
-static bool short_way(struct lane *l, struct chance *c)
+static bool short_way(struct lane *l, struct chance *c, size_t n_rows)
 {
     struct table t;
     struct store *store = NULL;
     struct err err = ERR_INIT;
-    table_make(&t, c, random_rows(c), false);
+    table_make(&t, c, n_rows, false);
     enum rc rc = io_mkdir_all(l->directory, 0700, &err);
     if (rc == RC_OK)
         rc = table_write_store(&t, l->directory, &err);
@@ -160,7 +167,10 @@ static void *lane_main(void *arg)
     while (!atomic_load(&has_failed) && atomic_load(&pairs_left) > 0) {
         uint64_t world = atomic_fetch_add(&next_world, 1), before = l->tally.pairs;
         struct chance c = {l->seed + world * UINT64_C(0x9e3779b97f4a7c15)};
-        bool fine = world % WORLDS_A_LONG_WAY == 1 ? long_way(l, &c) : short_way(l, &c);
+        bool fine = world % WORLDS_A_LONG_WAY == 1 ? long_way(l, &c)
+                    : world % WORLDS_A_DEEP == 5
+                        ? short_way(l, &c, DEEP_ROWS + 1 + chance_below(&c, 3 * DEEP_ROWS))
+                        : short_way(l, &c, random_rows(&c));
         if (!fine) {
             printf("replay: --seed %llu --world %llu\n", (unsigned long long)l->seed,
                    (unsigned long long)world);
@@ -180,10 +190,43 @@ static void add_up(struct tally *to, const struct tally *from)
     to->groups += from->groups;
     to->rows += from->rows;
     to->long_way += from->long_way;
+    to->refused += from->refused;
+    to->deep += from->deep;
+    to->again += from->again;
     to->block_skips += from->block_skips;
     to->postings += from->postings;
     for (size_t i = 0; i < N_ENCODINGS; i++)
         to->encodings[i] += from->encodings[i];
+}
+
+/* What a run that is long enough must have met. */
+struct way {
+    const char *what;
+    uint64_t n;
+};
+#define N_WAYS 7
+
+static struct way ways_of(const struct tally *t, size_t i)
+{
+    const struct way all[N_WAYS] = {
+        {"through files, ingest, planner and query process", t->long_way},
+        {"grouped", t->groups},
+        {"after a position", t->seeks},
+        {"with blocks skipped", t->block_skips},
+        {"by posting list", t->postings},
+        {"deep", t->deep},
+        {"in several passes", t->again},
+    };
+    return all[i];
+}
+
+static void print_tally(const struct tally *t)
+{
+    printf("%llu pairs (%llu rows; %llu refused as requests)", (unsigned long long)t->pairs,
+           (unsigned long long)t->rows, (unsigned long long)t->refused);
+    for (size_t i = 0; i < N_WAYS; i++)
+        printf(", %llu %s", (unsigned long long)ways_of(t, i).n, ways_of(t, i).what);
+    printf(", ");
 }
 
 static int run(uint64_t seed, int n_threads)
@@ -208,16 +251,15 @@ static int run(uint64_t seed, int n_threads)
         close_lane(&lanes[i]);
     }
     IGNORE(io_remove_tree(directory, &err)); /* under /tmp */
-    printf(
-        "%llu pairs (%llu through files, ingest, planner and query process), %llu grouped, %llu "
-        "after a position, %llu with blocks skipped, %llu by posting list, %llu rows, %.1f s: %s\n",
-        (unsigned long long)all.pairs, (unsigned long long)all.long_way,
-        (unsigned long long)all.groups, (unsigned long long)all.seeks,
-        (unsigned long long)all.block_skips, (unsigned long long)all.postings,
-        (unsigned long long)all.rows, (double)(monotonic_us() - began_us) / 1e6,
-        has_failed ? "DIFFERENT" : "the same bytes");
-    if (!encodings_print(all.encodings) && all.pairs >= PAIRS_THAT_MEET_ALL && !has_failed) {
-        printf("FAILED: an encoding was never read\n");
+    print_tally(&all);
+    printf("%.1f s: %s\n", (double)(monotonic_us() - began_us) / 1e6,
+           has_failed ? "DIFFERENT" : "the same bytes");
+    bool met_all = encodings_print(all.encodings);
+    for (size_t i = 0; i < N_WAYS; i++)
+        met_all = met_all && ways_of(&all, i).n > 0;
+    met_all = met_all && all.long_way > 20 * all.refused;
+    if (!met_all && all.pairs >= PAIRS_THAT_MEET_ALL && !has_failed) {
+        printf("FAILED: an encoding was never read, a way never taken, or many were refused\n");
         return 1;
     }
     return has_failed ? 1 : 0;

@@ -77,30 +77,58 @@ static void put_csv(struct buf *b, const struct table *t, size_t from, size_t to
     }
 }
 
-static enum rc write_parquet(const struct table *t, duckdb_connection c, const char *path,
-                             bool second, struct err *err)
+/* A column as a producer may have written it: of another type that agrees, cut to what fits it.
+ * Both executors read the same file, so it does not matter what is lost here. */
+static void put_parquet_column(struct buf *sql, struct chance *c, enum column_type type,
+                               size_t column)
+{
+    static const char *const types[N_COLUMN_TYPES][5] = {
+        [TYPE_DATE] = {"DATE"},
+        [TYPE_TIMESTAMP] = {"TIMESTAMP", "TIMESTAMP_MS", "TIMESTAMP_NS",
+                            "TIMESTAMP WITH TIME ZONE"},
+        [TYPE_VARCHAR] = {"VARCHAR"},
+        [TYPE_INTEGER] = {"INTEGER", "SMALLINT", "TINYINT", "UTINYINT", "USMALLINT"},
+        [TYPE_BIGINT] = {"BIGINT", "UINTEGER", "INTEGER"},
+        [TYPE_DOUBLE] = {"DOUBLE", "FLOAT", "DECIMAL(18,3)"},
+        [TYPE_BOOLEAN] = {"BOOLEAN"},
+        [TYPE_JSON] = {"VARCHAR", "list", "struct"},
+    };
+    size_t n = 0;
+    while (n < ARRAY_LEN(types[type]) && types[type][n])
+        n++;
+    size_t which = chance_is(c, 60) ? 0 : chance_below(c, n);
+    if (type == TYPE_TIMESTAMP && which > 0) /* nanoseconds reach from 1677 to 2262 only */
+        buf_printf(sql,
+                   "CASE WHEN c%zu BETWEEN TIMESTAMP '1700-01-01' AND TIMESTAMP '2200-01-01' THEN "
+                   "CAST(c%zu AS %s) END",
+                   column, column, types[type][which]);
+    else if (type != TYPE_JSON)
+        buf_printf(sql, "TRY_CAST(c%zu AS %s)", column, types[type][which]);
+    else if (which == 0)
+        buf_printf(sql, "c%zu", column);
+    else
+        buf_printf(sql, which == 1 ? "[c%zu, NULL]" : "{'k': c%zu, 'n': ord, 'x': 0.1}", column);
+}
+
+static enum rc write_parquet(const struct table *t, struct chance *c, duckdb_connection connection,
+                             const char *path, size_t file, struct err *err)
 {
     struct buf sql;
     buf_init(&sql, SIZE_MAX);
     buf_put_literal(&sql, "COPY (SELECT ");
-    for (size_t i = 0; i < t->schema.n_columns; i++)
-        buf_printf(&sql, "%sc%zu AS %s", i ? ", " : "", i, t->names[i]);
-    buf_printf(&sql, " FROM t WHERE ord %s 1099511627776 ORDER BY ord) TO '%s' (FORMAT parquet)",
-               second ? ">=" : "<", path);
+    for (size_t i = 0; i < t->schema.n_columns; i++) {
+        buf_put_cstr(&sql, i ? ", " : "");
+        put_parquet_column(&sql, c, t->columns[i].type, i);
+        buf_printf(&sql, " AS %s", t->names[i]);
+    }
+    buf_printf(&sql, " FROM t WHERE ord >> 40 = %zu ORDER BY ord) TO '%s' (FORMAT parquet)", file,
+               path);
     duckdb_result result;
-    bool fine = duckdb_query(c, buf_cstr(&sql), &result) == DuckDBSuccess;
+    bool fine = duckdb_query(connection, buf_cstr(&sql), &result) == DuckDBSuccess;
     enum rc rc = fine ? RC_OK : err_set(err, RC_IO, "DuckDB: %s", duckdb_result_error(&result));
     duckdb_destroy_result(&result);
     buf_done(&sql);
     return rc;
-}
-
-static size_t rows_of_first(const struct table *t)
-{
-    size_t n = 0;
-    while (n < t->n_rows && t->ordinals[n] < UINT64_C(1) << 40)
-        n++;
-    return n;
 }
 
 static bool has_no_csv_form(const struct table *t)
@@ -112,29 +140,29 @@ static bool has_no_csv_form(const struct table *t)
 }
 
 static enum rc write_data(const struct table *t, struct chance *c, duckdb_connection connection,
-                          const char *directory, bool ret_is_csv[2], struct err *err)
+                          const char *directory, bool ret_is_csv[TABLE_FILES], struct err *err)
 {
     enum rc rc = table_load_duckdb(t, connection, "t", err);
-    size_t first = rows_of_first(t);
     struct buf b;
     buf_init(&b, SIZE_MAX);
-    for (int i = 0; rc == RC_OK && i < 2; i++) {
+    for (size_t i = 0; rc == RC_OK && i < t->n_files; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "file%zu", i);
+        AUTO(mem_free_auto) char *path = path_join(directory, name);
         ret_is_csv[i] = !has_no_csv_form(t) && chance_is(c, 40);
-        AUTO(mem_free_auto) char *path = x_printf("%s/file%d", directory, i);
         if (ret_is_csv[i]) {
-            put_csv(&b, t, i ? first : 0, i ? t->n_rows : first);
-            rc = write_file(directory, i ? "file1" : "file0", &b, err);
+            put_csv(&b, t, t->starts[i], t->starts[i + 1]);
+            rc = write_file(directory, name, &b, err);
         } else {
-            rc = write_parquet(t, connection, path, i == 1, err);
+            rc = write_parquet(t, c, connection, path, i, err);
         }
     }
     buf_done(&b);
     return rc;
 }
 
-static void put_manifest(struct buf *b, const struct table *t, const bool is_csv[2])
+static void put_manifest(struct buf *b, const struct table *t, const bool *is_csv)
 {
-    size_t first = rows_of_first(t);
     buf_put_literal(
         b, "{\"dataset_id\":\"d\",\"snapshot_id\":\"s\",\"created_at\":\"2026-11-01T02:00:00Z\","
            "\"watermark\":\"2026-11-01T00:00:00Z\",\"schema\":[");
@@ -142,9 +170,9 @@ static void put_manifest(struct buf *b, const struct table *t, const bool is_csv
         buf_printf(b, "%s{\"name\":\"%s\",\"type\":\"%s\"}", i ? "," : "", t->names[i],
                    column_type_name(t->columns[i].type));
     buf_put_literal(b, "],\"files\":[");
-    for (int i = 0; i < 2; i++)
-        buf_printf(b, "%s{\"path\":\"file%d\",\"format\":\"%s\",\"row_count\":%zu}", i ? "," : "",
-                   i, is_csv[i] ? "csv" : "parquet", i ? t->n_rows - first : first);
+    for (size_t i = 0; i < t->n_files; i++)
+        buf_printf(b, "%s{\"path\":\"file%zu\",\"format\":\"%s\",\"row_count\":%zu}", i ? "," : "",
+                   i, is_csv[i] ? "csv" : "parquet", t->starts[i + 1] - t->starts[i]);
     buf_printf(b,
                "],\"partition_columns\":[],\"sort_columns\":[],\"row_count\":%zu,\"size_bytes\":0,"
                "\"producer\":\"p\",\"upstream_run_id\":\"u\",\"schema_version\":1,"
@@ -215,7 +243,7 @@ enum rc project_files_write(const struct table *t, const struct request *request
 {
     AUTO(mem_free_auto) char *datasets = path_join(directory, "datasets");
     AUTO(mem_free_auto) char *endpoints = path_join(directory, "endpoints");
-    bool is_csv[2] = {false, false};
+    bool is_csv[TABLE_FILES] = {false};
     struct buf b;
     buf_init(&b, SIZE_MAX);
     enum rc rc = io_mkdir_all(datasets, 0755, err);

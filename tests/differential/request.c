@@ -17,7 +17,7 @@ static enum aggregate random_aggregate(struct chance *c, enum column_type t)
 
 static void choose_outputs(struct request *r, const struct table *t, struct chance *c, bool grouped)
 {
-    int n = 1 + (int)chance_below(c, t->schema.n_columns + 2);
+    int n = (t->n_rows > DEEP_ROWS ? 5 : 1) + (int)chance_below(c, t->schema.n_columns + 2);
     struct query *q = &r->query;
     bool any_wanted = false, any_aggregate = false;
     for (int i = 0; i < n; i++) {
@@ -56,7 +56,9 @@ static void choose_filters(struct request *r, const struct table *t, struct chan
                                   .value = table_pick(t, c, t->tenant_column)};
     }
     bool is_large = t->n_rows > LARGE_ROWS;
-    for (size_t n = is_large + chance_below(c, is_large ? 2 : 4); n > 0; n--) {
+    bool is_deep = t->n_rows > DEEP_ROWS; /* few filters, or nothing is left that deep */
+    for (size_t n = is_deep ? chance_is(c, 40) : is_large + chance_below(c, is_large ? 2 : 4);
+         n > 0; n--) {
         int column = !is_large && t->n_sort_columns && chance_is(c, 50)
                          ? t->sort_columns[chance_below(c, (size_t)t->n_sort_columns)]
                          : (int)chance_below(c, t->schema.n_columns);
@@ -80,7 +82,9 @@ void request_vary(struct request *r, const struct table *t, struct chance *c)
 static void choose_order(struct request *r, const struct table *t, struct chance *c)
 {
     struct query *q = &r->query;
-    for (size_t n = chance_below(c, 4); n > 0; n--) {
+    /* The more of them, the fewer rows does one pass of the store keep. */
+    bool is_deep = t->n_rows > DEEP_ROWS;
+    for (size_t n = is_deep ? 1 + chance_below(c, TABLE_COLUMNS) : chance_below(c, 4); n > 0; n--) {
         int output = (int)chance_below(c, (size_t)q->n_outputs);
         bool refused = t->columns[r->outputs[output].column].type == TYPE_JSON;
         for (int i = 0; i < q->n_order; i++)
@@ -100,11 +104,14 @@ void request_make(struct request *r, const struct table *t, struct chance *c)
     q->filters = r->filters;
     q->order = r->order;
     q->seek = r->seek;
-    choose_outputs(r, t, c, chance_is(c, 50));
+    choose_outputs(r, t, c, chance_is(c, t->n_rows > DEEP_ROWS ? 10 : 50));
     choose_filters(r, t, c);
     choose_order(r, t, c);
-    q->limit = 1 + chance_below(c, chance_is(c, 70) ? 10 : t->n_rows + 5);
-    q->offset = chance_is(c, 70) ? 0 : chance_below(c, t->n_rows + 3);
+    bool is_deep = t->n_rows > DEEP_ROWS;
+    q->limit = 1 + chance_below(c, chance_is(c, 70) ? 10 : is_deep ? 5000 : t->n_rows + 5);
+    q->offset = is_deep            ? DEEP_ROWS + chance_below(c, t->n_rows - DEEP_ROWS + 3)
+                : chance_is(c, 70) ? 0
+                                   : chance_below(c, t->n_rows + 3);
     q->count_total = chance_is(c, 15);
 }
 

@@ -69,6 +69,7 @@ static const int64_t odd_bigints[] = {INT64_MAX,
                                       INT64_C(-9007199254740993),
                                       INT64_C(4294967296)};
 static const double odd_doubles[] = {0,
+                                     -0.0,
                                      1,
                                      -1,
                                      0.1,
@@ -169,8 +170,12 @@ static double random_double(struct chance *c, enum habit h, size_t row, bool for
     return 0;
 }
 
-static struct str random_string(struct table *t, struct chance *c, enum habit h, size_t row)
+static struct str random_string(struct table *t, struct chance *c, enum habit h, size_t row,
+                                bool for_files)
 {
+    static const struct str with_nul[] = {{"\0", 1}, {"a\0", 2}, {"a\0b", 3}, {"a\0c", 3}};
+    if (h == HABIT_ODD && !for_files && chance_is(c, 10))
+        return with_nul[chance_below(c, ARRAY_LEN(with_nul))];
     if (h == HABIT_ODD)
         return str_from(odd_texts[chance_below(c, ARRAY_LEN(odd_texts))]);
     if (h == HABIT_ONE)
@@ -182,24 +187,38 @@ static struct str random_string(struct table *t, struct chance *c, enum habit h,
                                          : row / 4 + 1);
 }
 
+static int64_t random_date(struct chance *c, enum habit h, size_t row)
+{
+    if (h == HABIT_ODD)
+        return chance_is(c, 50) ? DATE_MIN_DAYS : DATE_MAX_DAYS;
+    if (h == HABIT_MANY) /* any at all */
+        return DATE_MIN_DAYS + (int64_t)chance_below(c, DATE_MAX_DAYS - DATE_MIN_DAYS + 1);
+    return 20000 + random_integer(c, h, row, false) % 400;
+}
+
+static int64_t random_timestamp(struct chance *c, enum habit h, size_t row)
+{
+    const int64_t recent_us = INT64_C(1780000000000000);
+    if (h == HABIT_ODD)
+        return chance_is(c, 50) ? TIMESTAMP_MIN_US : TIMESTAMP_MAX_US;
+    if (h == HABIT_MANY)
+        return TIMESTAMP_MIN_US +
+               (int64_t)chance_below(c, (size_t)(TIMESTAMP_MAX_US - TIMESTAMP_MIN_US) + 1);
+    if (h == HABIT_STEPS)
+        return recent_us + (int64_t)chance_below(c, 1000000) * 1000000;
+    return recent_us + random_integer(c, h, row, false) % 100000 * 1000003;
+}
+
 static struct value random_value(struct table *t, struct chance *c, enum column_type type,
                                  enum habit h, size_t row, bool for_files)
 {
     struct value v = {.kind = VALUE_INT};
     switch (type) {
     case TYPE_DATE:
-        v.integer =
-            h == HABIT_ODD
-                ? (chance_is(c, 50) ? DATE_MIN_DAYS : DATE_MAX_DAYS)
-                : 20000 + random_integer(c, h == HABIT_MANY ? HABIT_RISING : h, row, false) % 400;
+        v.integer = random_date(c, h, row);
         break;
     case TYPE_TIMESTAMP:
-        v.integer = h == HABIT_ODD ? (chance_is(c, 50) ? TIMESTAMP_MIN_US : TIMESTAMP_MAX_US)
-                    : h == HABIT_STEPS
-                        ? INT64_C(1780000000000000) + (int64_t)chance_below(c, 1000000) * 1000000
-                        : INT64_C(1780000000000000) +
-                              random_integer(c, h == HABIT_MANY ? HABIT_RISING : h, row, false) %
-                                  100000 * 1000003;
+        v.integer = random_timestamp(c, h, row);
         break;
     case TYPE_INTEGER:
         v.integer = random_integer(c, h, row, false);
@@ -217,7 +236,7 @@ static struct value random_value(struct table *t, struct chance *c, enum column_
         break;
     case TYPE_VARCHAR:
         v.kind = VALUE_TEXT;
-        v.text = random_string(t, c, h, row);
+        v.text = random_string(t, c, h, row, for_files);
         break;
     case TYPE_JSON:
         v.kind = VALUE_TEXT;
@@ -274,11 +293,25 @@ static void choose_sort(struct table *t, struct chance *c)
         t->equality_columns[i] = t->columns[i].type != TYPE_JSON && chance_is(c, 50);
 }
 
+static void cut_into_files(struct table *t, struct chance *c)
+{
+    t->n_files = 1 + chance_below(c, TABLE_FILES);
+    for (size_t i = 1; i < t->n_files; i++) {
+        size_t left = t->n_rows - t->starts[i - 1];
+        t->starts[i] = t->starts[i - 1] + chance_below(c, left + 1);
+    }
+    t->starts[t->n_files] = t->n_rows;
+    for (size_t file = 0; file < t->n_files; file++)
+        for (size_t row = t->starts[file]; row < t->starts[file + 1]; row++)
+            t->ordinals[row] = (file << 40) + row - t->starts[file];
+}
+
 void table_make(struct table *t, struct chance *c, size_t n_rows, bool for_files)
 {
     *t = (struct table){.n_rows = n_rows, .tenant_column = -1};
     arena_init(&t->arena, LIMIT_TABLE_BYTES);
-    size_t n = 1 + chance_below(c, TABLE_COLUMNS);
+    bool is_deep = n_rows > DEEP_ROWS; /* wide, and with nothing that leaves few rows */
+    size_t n = is_deep ? TABLE_COLUMNS : 1 + chance_below(c, TABLE_COLUMNS);
     t->schema = (struct schema){t->columns, n};
     for (size_t i = 0; i < n; i++) {
         (void)snprintf(t->names[i], sizeof t->names[i], "col%zu", i);
@@ -287,14 +320,13 @@ void table_make(struct table *t, struct chance *c, size_t n_rows, bool for_files
     }
     size_t at = chance_below(c, n);
     enum column_type type = t->columns[at].type;
-    if (chance_is(c, 50) && (type == TYPE_VARCHAR || type == TYPE_INTEGER || type == TYPE_BIGINT))
+    if (!is_deep && chance_is(c, 50) &&
+        (type == TYPE_VARCHAR || type == TYPE_INTEGER || type == TYPE_BIGINT))
         t->tenant_column = (int)at;
     t->cells = arena_try_array(&t->arena, n_rows * n + 1, sizeof *t->cells);
     t->ordinals = arena_try_array(&t->arena, n_rows + 1, sizeof *t->ordinals);
     assert(t->cells && t->ordinals);
-    size_t first_file = chance_below(c, n_rows + 1);
-    for (size_t row = 0; row < n_rows; row++)
-        t->ordinals[row] = row < first_file ? row : (UINT64_C(1) << 40) + row - first_file;
+    cut_into_files(t, c);
     for (size_t i = 0; i < n; i++)
         fill_column(t, c, (int)i, for_files);
     choose_sort(t, c);
