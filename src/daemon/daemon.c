@@ -71,11 +71,11 @@ static void on_generations(void *arg, const uint64_t *generations, size_t n)
     cache_drop_generations(d->cache, generations, n);
 }
 
-static void on_broken(void *arg, const char *dataset_id, uint64_t generation)
+static void on_broken(void *arg, struct snapshot *s)
 {
     struct daemon *d = arg;
     if (d->refresh)
-        refresh_report_broken(d->refresh, dataset_id, generation);
+        refresh_report_broken_soon(d->refresh, s);
 }
 
 /* Ranges of remote files, for query processes; each pinned to its snapshot's version. */

@@ -64,6 +64,8 @@ struct snapshot {
     void (*on_release)(struct snapshot *s);
     void *owner;               /* of on_release */
     struct snapshot *released; /* link for on_release */
+    _Atomic bool is_reported;  /* a request found it broken, and has said so */
+    struct snapshot *reported; /* link for who was told */
 };
 
 /* Zeroed, refs = 1, generation assigned. */

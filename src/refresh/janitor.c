@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The last reference to a snapshot is often dropped by an event loop, and unmapping and unlinking a
- * large file takes milliseconds: so both happen here.
+ * large file takes milliseconds: so both happen here. A broken block is found by a loop, too, and
+ * what follows from it takes refresh.lock: the same.
  *
- * Threads: a stack under one mutex, which is held for no I/O. Once the thread has ended, whoever
- * drops a snapshot does the work itself.
+ * Threads: two stacks under one mutex, which is held for no I/O. Once the thread has ended, whoever
+ * drops a snapshot does the work itself, and nobody is told of a broken one.
  */
 #include "base/io.h"
 #include "base/log.h"
@@ -13,10 +14,11 @@
 #include "refresh/refresh_int.h"
 
 struct janitor {
-    const struct refresh *refresh;
+    struct refresh *refresh;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct snapshot *released; /* linked by ->released */
+    struct snapshot *reported; /* references, linked by ->reported */
     bool stopping;
     pthread_t thread;
     bool is_started;
@@ -37,19 +39,39 @@ static void bury(const struct janitor *j, struct snapshot *s)
                   LF_STR("error", err.message));
 }
 
+static struct snapshot *pop_locked(struct janitor *j, bool *ret_reported)
+{
+    struct snapshot *s = j->reported;
+    *ret_reported = s != NULL;
+    if (s) {
+        j->reported = s->reported;
+    } else if (j->released) {
+        s = j->released;
+        j->released = s->released;
+    }
+    return s;
+}
+
 static void *janitor_main(void *arg)
 {
     struct janitor *j = arg;
     mutex_lock(&j->lock);
-    while (!j->stopping || j->released) {
-        struct snapshot *s = j->released;
+    for (;;) {
+        bool was_reported, stopping = j->stopping;
+        struct snapshot *s = pop_locked(j, &was_reported);
+        if (!s && stopping)
+            break;
         if (!s) {
             cond_wait(&j->changed, &j->lock);
             continue;
         }
-        j->released = s->released;
         mutex_unlock(&j->lock);
-        bury(j, s);
+        if (was_reported && !stopping)
+            refresh_report_broken(j->refresh, s->dataset_id, s->generation);
+        if (was_reported)
+            snapshot_unref(s);
+        else
+            bury(j, s);
         mutex_lock(&j->lock);
     }
     mutex_unlock(&j->lock);
@@ -71,13 +93,23 @@ static void on_release(struct snapshot *s)
         bury(j, s);
 }
 
+void janitor_report(struct janitor *j, struct snapshot *s)
+{
+    LOCKED(&j->lock);
+    if (!j->is_started || j->stopping)
+        return;
+    s->reported = j->reported;
+    j->reported = snapshot_ref(s);
+    cond_signal(&j->changed);
+}
+
 void janitor_adopt(struct janitor *j, struct snapshot *s)
 {
     s->owner = j;
     s->on_release = on_release;
 }
 
-enum rc janitor_new(const struct refresh *r, struct janitor **ret, struct err *err)
+enum rc janitor_new(struct refresh *r, struct janitor **ret, struct err *err)
 {
     struct janitor *j = x_alloc0(sizeof *j);
     j->refresh = r;

@@ -227,8 +227,7 @@ void refresh_hold(struct refresh *r, bool held)
     cond_broadcast(&r->changed);
 }
 
-/* The rollback target is of no use any more: there is none. Its dataset's thread tells the index:
- * who finds a broken block may be answering a request. */
+/* The rollback target is of no use any more: there is none. Its dataset's thread tells the index. */
 static void lose_previous_locked(struct state *s)
 {
     struct snapshot *gone = TAKE(s->previous);
@@ -241,7 +240,8 @@ static void lose_previous_locked(struct state *s)
 void refresh_report_broken(struct refresh *r, const char *dataset_id, uint64_t generation)
 {
     LOCKED(&r->lock);
-    struct state *s = state_find(r, str_from(dataset_id));
+    /* The janitor tells of some until the end. */
+    struct state *s = r->stopping ? NULL : state_find(r, str_from(dataset_id));
     if (!s)
         return;
     bool is_previous = s->previous && s->previous->generation == generation;
@@ -255,6 +255,12 @@ void refresh_report_broken(struct refresh *r, const char *dataset_id, uint64_t g
     else
         decide_rebuild(&s->machine);
     cond_broadcast(&r->changed);
+}
+
+void refresh_report_broken_soon(struct refresh *r, struct snapshot *s)
+{
+    if (!atomic_exchange(&s->is_reported, true))
+        janitor_report(r->janitor, s);
 }
 
 /* ---- life ---- */

@@ -85,6 +85,8 @@ void refresh_sync_soon(
 void refresh_hold(struct refresh *r, bool held);
 /* A snapshot's store does not verify: it is rebuilt. */
 void refresh_report_broken(struct refresh *r, const char *dataset_id, uint64_t generation);
+/* The same for an event loop: told to a thread that may wait. */
+void refresh_report_broken_soon(struct refresh *r, struct snapshot *s);
 
 /* ---- what others show ---- */
 

@@ -266,10 +266,12 @@ MUST_CHECK enum rc snapshot_warm_up(struct snapshot *s, const _Atomic bool *canc
                                     struct err *err);
 /* ---- status.c ---- */
 bool readiness_locked(struct refresh *r);
-/* ---- janitor.c: closes snapshots and removes their directories, on a thread of its own ---- */
+/* ---- janitor.c: on a thread of its own, for those who may not wait: closes snapshots and removes
+ * their directories, reports what is broken ---- */
 struct janitor;
-MUST_CHECK enum rc janitor_new(const struct refresh *r, struct janitor **ret, struct err *err);
+MUST_CHECK enum rc janitor_new(struct refresh *r, struct janitor **ret, struct err *err);
 void janitor_free(struct janitor *j); /* after the last snapshot that it was to close */
 void janitor_adopt(struct janitor *j, struct snapshot *s); /* sets on_release */
+void janitor_report(struct janitor *j, struct snapshot *s); /* refresh_report_broken(); once each */
 
 #endif

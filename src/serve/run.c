@@ -389,7 +389,7 @@ static void answer_failure(struct job *j)
         return;
     case RC_CORRUPT:
         if (o->on_broken)
-            o->on_broken(o->arg, j->snapshot->dataset_id, j->snapshot->generation);
+            o->on_broken(o->arg, j->snapshot);
         answer_error(j, 503, "the snapshot is being rebuilt; try again soon");
         return;
     case RC_UNAVAILABLE:

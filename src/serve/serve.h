@@ -35,8 +35,8 @@ struct serve_options {
     uint64_t inline_rows;
     enum access_log access_log;
     double access_log_share; /* of requests, when sampled */
-    /* A snapshot's file failed its checksum: told once or more, from any thread. */
-    void (*on_broken)(void *arg, const char *dataset_id, uint64_t generation);
+    /* A snapshot's file failed its checksum: told once or more, on an event loop; borrowed. */
+    void (*on_broken)(void *arg, struct snapshot *s);
     void *arg;
 };
 
