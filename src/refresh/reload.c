@@ -95,8 +95,45 @@ static void reap_locked(struct refresh *r)
     r->n_states = n;
 }
 
-static void apply_locked(struct refresh *r, struct project_ref *fresh)
+/* A loaded project, and its datasets that are new, opened without the lock: a disk may be slow. */
+struct arrivals {
+    struct project_ref *project; /* NULL: there is no news */
+    struct state **states;
+    size_t n;
+};
+
+static bool is_there(struct refresh *r, const char *id)
 {
+    LOCKED(&r->lock);
+    return state_find(r, str_from(id)) != NULL;
+}
+
+/* Under reload_lock, so that no other reload adds or removes any meanwhile. */
+static void arrivals_open(struct refresh *r, struct project *taken, struct arrivals *ret)
+{
+    *ret = (struct arrivals){.project = project_ref_new(taken)};
+    ret->states = x_array0(taken->n_datasets + 1, sizeof(struct state *));
+    for (size_t i = 0; i < taken->n_datasets; i++) {
+        if (is_there(r, taken->datasets[i].id))
+            continue;
+        struct state *s = ret->states[ret->n++] = state_new(r, ret->project, (int)i);
+        cache_warm_start(s);
+    }
+}
+
+/* What nobody took over. */
+static void arrivals_done(struct arrivals *a)
+{
+    for (size_t i = 0; i < a->n; i++)
+        state_free(a->states[i]);
+    mem_free(a->states);
+    if (a->project)
+        project_ref_put(a->project);
+}
+
+static void apply_locked(struct refresh *r, struct arrivals *a)
+{
+    struct project_ref *fresh = a->project;
     const struct project *p = fresh->project;
     reap_locked(r);
     size_t n_before = r->n_states;
@@ -108,14 +145,11 @@ static void apply_locked(struct refresh *r, struct project_ref *fresh)
         else if (!s->machine.is_removed)
             remove_state(s);
     }
-    for (size_t i = 0; i < p->n_datasets; i++) {
-        if (state_find(r, str_from(p->datasets[i].id)))
-            continue;
-        struct state *s = state_new(r, fresh, (int)i);
-        cache_warm_start(s);
-        state_add_locked(r, s);
-        state_start(s);
+    for (size_t i = 0; i < a->n; i++) {
+        state_add_locked(r, a->states[i]);
+        state_start(a->states[i]);
     }
+    a->n = 0;
     project_ref_put(r->project);
     r->project = project_ref_get(fresh);
     if (p->auth_required) {
@@ -206,12 +240,10 @@ static void describe(const struct errlist *findings, char *ret, size_t n)
 
 /* ---- reloading ---- */
 
-static void apply_news_locked(struct refresh *r, struct config_news *news)
+static void apply_news_locked(struct refresh *r, struct arrivals *a, const char revision[17])
 {
-    struct project_ref *fresh = project_ref_new(TAKE(news->project));
-    apply_locked(r, fresh);
-    project_ref_put(fresh);
-    memcpy(r->revision, news->revision, sizeof r->revision);
+    apply_locked(r, a);
+    memcpy(r->revision, revision, sizeof r->revision);
     r->sync_result = "applied";
     metrics_config_sync(MSYNC_APPLIED);
     r->sync_error[0] = 0;
@@ -244,20 +276,19 @@ static void describe_refusal(const struct refresh *r, enum rc rc, const struct e
 }
 
 /* Under reload_lock. True: applied, and to be recorded as that without the lock. */
-static bool take_news(struct refresh *r, enum rc *rc, struct config_news *news,
+static bool take_news(struct refresh *r, enum rc *rc, struct arrivals *a, const char revision[17],
                       const struct refusal *refusal, struct err *err)
 {
     LOCKED(&r->lock);
     bool applied = false;
     refresh_hold_moves_locked(r);
     if (r->stopping) {
-        project_free(TAKE(news->project));
         *rc = err_set(err, RC_UNAVAILABLE, "shutting down");
     } else if (*rc != RC_OK) {
         note_error_locked(r, refusal);
         *rc = err_set(err, *rc, "%s", refusal->text);
-    } else if (news->project) {
-        apply_news_locked(r, news);
+    } else if (a->project) {
+        apply_news_locked(r, a, revision);
         applied = true;
     } else {
         note_unchanged_locked(r);
@@ -288,7 +319,11 @@ static enum rc reload(struct refresh *r, bool is_tick, enum reload_result *ret,
         describe_refusal(r, rc, &problem, &findings, news.is_repeat, &refusal);
     if (rc == RC_CONFLICT)
         rc = RC_BUSY; /* it moved while it was read: no word about the revision */
-    bool applied = take_news(r, &rc, &news, &refusal, err);
+    struct arrivals arrivals = {0};
+    if (news.project)
+        arrivals_open(r, TAKE(news.project), &arrivals);
+    bool applied = take_news(r, &rc, &arrivals, news.revision, &refusal, err);
+    arrivals_done(&arrivals);
     if (applied)
         config_source_applied(r->options.config, is_read_from, r);
     *ret = applied ? RELOAD_APPLIED : RELOAD_UNCHANGED;
