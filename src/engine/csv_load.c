@@ -137,6 +137,16 @@ static bool put_number(struct csv_file *f, enum column_type contract, duckdb_vec
     return put_integer(f, contract, v, (int64_t)n);
 }
 
+/* The text of a time has digits that microseconds do not hold. */
+static bool is_cut(struct str s)
+{
+    const char *dot = memchr(s.p, '.', s.n), *end = s.p + s.n;
+    for (const char *p = dot ? dot + 1 : end; p < end && *p >= '0' && *p <= '9'; p++)
+        if (p > dot + 6 && *p != '0')
+            return true;
+    return false;
+}
+
 /* A field of declared type into the contract's column. False: it is none, or does not fit. */
 static bool put_value(struct csv_file *f, enum column_type declared, enum column_type contract,
                       duckdb_vector v, struct str s)
@@ -165,6 +175,7 @@ static bool put_value(struct csv_file *f, enum column_type declared, enum column
     case TYPE_TIMESTAMP:
         if (!parse_timestamp(s, &integer))
             return false;
+        f->g->n_nanoseconds_cut += is_cut(s);
         ((int64_t *)duckdb_vector_get_data(v))[f->n_in_chunk] = integer;
         return true;
     case TYPE_VARCHAR:

@@ -71,6 +71,20 @@ static bool agrees(duckdb_type t, enum column_type declared)
     return false;
 }
 
+/* DuckDB cuts nanoseconds towards 1970, so that a time before it would move to the next microsecond.
+ */
+static void put_timestamp(struct buf *b, duckdb_type t, const char *of)
+{
+    if (t == DUCKDB_TYPE_TIMESTAMP_NS)
+        buf_printf(b,
+                   "CASE WHEN isfinite(%s) AND epoch_ns(%s) %% 1000 < 0 "
+                   "THEN CAST(%s AS TIMESTAMP) - INTERVAL 1 MICROSECOND "
+                   "ELSE CAST(%s AS TIMESTAMP) END",
+                   of, of, of, of);
+    else
+        buf_printf(b, "CAST(%s AS TIMESTAMP)", of);
+}
+
 /* ---- nested columns to JSON, with our forms of timestamps inside ---- */
 
 static bool holds_timestamp(duckdb_logical_type type);
@@ -156,9 +170,11 @@ static void put_map(struct buf *b, duckdb_logical_type type, const char *of, int
 static void put_nested(struct buf *b, duckdb_logical_type type, const char *of, int depth)
 {
     duckdb_type t = duckdb_get_type_id(type);
-    if (is_timestamp(t))
-        buf_printf(b, "strftime(CAST(%s AS TIMESTAMP), '%%Y-%%m-%%dT%%H:%%M:%%S.%%f')", of);
-    else if (!holds_timestamp(type))
+    if (is_timestamp(t)) {
+        buf_put_literal(b, "strftime(");
+        put_timestamp(b, t, of);
+        buf_put_literal(b, ", '%Y-%m-%dT%H:%M:%S.%f')");
+    } else if (!holds_timestamp(type))
         buf_put_cstr(b, of);
     else if (t == DUCKDB_TYPE_STRUCT)
         put_struct(b, type, of, depth);
@@ -177,6 +193,8 @@ static void put_cast(struct buf *b, const char *of, enum column_type contract,
         buf_put_literal(b, "CAST(to_json(");
         put_nested(b, type, of, 0);
         buf_put_literal(b, ") AS VARCHAR)");
+    } else if (contract == TYPE_TIMESTAMP) {
+        put_timestamp(b, duckdb_get_type_id(type), of);
     } else {
         buf_printf(b, "CAST(%s AS %s)", of, sql_type(contract));
     }

@@ -25,6 +25,14 @@ class Table(World):
         self.publish("kv", snapshot, [], files=listed, row_count=n_rows, **over)
 
 
+def both(server):
+    """The rows of the store, which are those that a query finds in the files."""
+    rows = rows_of(server)
+    r = server.get("/v1/endpoints/scan?limit=1000")
+    assert r.status == 200 and r.rows == rows, (r.body, rows)
+    return rows
+
+
 def attempt(server):
     r = server.post("/datasets/kv/refresh")
     if r.status == 200:
@@ -38,9 +46,11 @@ def tables(tmp_path_factory):
     """A running server for each schema that a test asks for."""
     with_close = []
 
-    def make(*schema):
+    def make(*schema, scan=False):
         path = tmp_path_factory.mktemp("p")
         table = Table(path, schema)
+        if scan:
+            table.endpoint("scan", "kv", serving_mode="remote_scan")
         context = running(path, path / "cache")
         server = context.__enter__()
         with_close.append(context)
@@ -149,23 +159,26 @@ TYPES = [
     ("TIMESTAMP", "TIMESTAMP '2026-02-28 01:02:03.000004'", "2026-02-28T01:02:03.000004"),
     ("TIMESTAMP", "TIMESTAMP_MS '2026-02-28 01:02:03.5'", "2026-02-28T01:02:03.500000"),
     ("TIMESTAMP", "TIMESTAMP_NS '2026-02-28 01:02:03.123456789'", "2026-02-28T01:02:03.123456"),
+    ("TIMESTAMP", "TIMESTAMP_NS '1969-12-31 23:59:59.999999999'", "1969-12-31T23:59:59.999999"),
+    ("TIMESTAMP", "TIMESTAMP_NS '1969-12-31 23:59:59.999999'", "1969-12-31T23:59:59.999999"),
     ("TIMESTAMP", "TIMESTAMPTZ '2026-02-28 01:02:03+02:00'", "2026-02-27T23:02:03.000000"),
     ("VARCHAR", "'text'", "text"), ("VARCHAR", "'a'::ENUM('a','b')", "a"),
     ("VARCHAR", "'c0ffee00-0000-4000-8000-000000000001'::UUID", "c0ffee00-0000-4000-8000-000000000001"),
     ("JSON", "{'a': [1, NULL], 'b': MAP {'k': 2.5}}", {"a": [1, None], "b": {"k": 2.5}}),
     ("JSON", "[DATE '2026-01-01']", ["2026-01-01"]), ("JSON", "{'n': 'NaN'::DOUBLE}", {"n": None}),
     ("JSON", "{'at': TIMESTAMP '2026-01-01 00:00:00'}", {"at": "2026-01-01T00:00:00.000000"}),
+    ("JSON", "[TIMESTAMP_NS '1969-12-31 23:59:59.999999999']", ["1969-12-31T23:59:59.999999"]),
     ("JSON", "'{\"a\": 1}'", {"a": 1}), ("JSON", "NULL::STRUCT(a INTEGER)", None),
 ]
 
 
 def test_parquet_types_that_agree(tables):
     schema = [(f"c{i}", declared) for i, (declared, _, _) in enumerate(TYPES)]
-    table, server = tables(("id", "VARCHAR"), *schema)
+    table, server = tables(("id", "VARCHAR"), *schema, scan=True)
     select = "SELECT 'x' AS id, " + ", ".join(f"{sql} AS c{i}" for i, (_, sql, _) in enumerate(TYPES))
     table.put("s1", [("a.parquet", parquet(select))], 1)
     assert attempt(server) is None
-    (row,) = rows_of(server)
+    (row,) = both(server)
     wrong = [(TYPES[i], row[f"c{i}"]) for i in range(len(TYPES)) if row[f"c{i}"] != TYPES[i][2]]
     assert wrong == []
 
@@ -224,6 +237,19 @@ def test_what_a_cast_may_lose_is_counted_and_shown(tables):
     assert attempt(server) is None
     line = next(json.loads(x) for x in server.log().splitlines() if "rounded" in x)
     assert line["message"].startswith("1 decimal value(s) rounded to doubles, 2 time(s) cut") and line["dataset"] == "kv"
+
+
+def test_digits_past_microseconds_are_cut_down_and_counted_in_csv(tables):
+    table, server = tables(("id", "VARCHAR"), ("at", "TIMESTAMP"), scan=True)
+    times = (("1969-12-31T23:59:59.999999999", "1969-12-31T23:59:59.999999", 1), ("2026-01-01T00:00:00.123456001", "2026-01-01T00:00:00.123456", 1),
+             ("2026-01-01T00:00:00.5+12:34", "2025-12-31T11:26:00.500000", 0), ("2026-01-01T00:00:00.123456000", "2026-01-01T00:00:00.123456", 0),
+             ("1969-12-31T23:59:59.000000001-00:30", "1970-01-01T00:29:59.000000", 1))
+    texts = "".join(f"{i},{t}\n" for i, (t, _, _) in enumerate(times))
+    table.put("csv", [("a.csv", b"id,at\n" + texts.encode())], len(times))
+    assert attempt(server) is None
+    assert [r["at"] for r in both(server)] == [answer for _, answer, _ in times]
+    line = next(json.loads(x) for x in server.log().splitlines() if "rounded" in x)
+    assert f"{sum(n for _, _, n in times)} time(s) cut" in line["message"]
 
 
 def test_dates_that_have_no_answer_do_not_materialize(tables):
