@@ -45,14 +45,15 @@ void sql_put_text(struct buf *b, const char *text); /* 'quoted' */
 /* ---- parquet.c ---- */
 /*
  * Checks one Parquet file against the declared schema and, where @select is not NULL, appends the
- * expressions that read each contract column in the contract's type (JSON as text to be minified).
+ * expressions that read each contract column in the contract's type (JSON as text to be minified),
+ * and to @columns what it has in common with files that the same expressions read (parts.h).
  * Findings in @err: unreadable_file, schema_data_mismatch.
  */
 MUST_CHECK enum rc parquet_check(struct ingest *g, size_t file, struct buf *select,
-                                 struct err *err);
+                                 struct buf *columns, struct err *err);
 MUST_CHECK enum rc parquet_check_values(struct ingest *g, size_t file, struct err *err);
 MUST_CHECK enum rc parquet_count(struct ingest *g, size_t file, uint64_t *ret, struct err *err);
-void parquet_put_source(struct buf *b, const char *path);
+void parquet_put_sources(struct buf *b, const char *quoted_paths); /* with commas between */
 
 /* ---- csv_load.c ---- */
 /* Makes the table g->table: the contract's columns and `ord`. */

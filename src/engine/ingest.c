@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Files to a serving store: check each, cast, sort, stream into the writer, and the figures that
- * the quality gates compare. Only Parquet: read and sorted in one query. With CSV: rows are
- * appended to a table first, in a database file under the temporary directory, so that memory stays
- * bounded.
+ * the quality gates compare. Only Parquet: read and sorted in one query. With CSV, and with Parquet
+ * files whose columns change hundreds of times: rows are appended to a table first, in a database
+ * file under the temporary directory, so that memory and open files stay bounded.
  */
 #include <stdio.h>
 #include <unistd.h>
@@ -14,9 +14,11 @@
 #include "base/mem.h"
 #include "base/timeutil.h"
 #include "engine/child.h"
+#include "engine/parts.h"
 
 #define PROGRESS_EVERY_US 200000
 #define THREAD_MEMORY_BYTES (UINT64_C(256) << 20)
+#define LIMIT_OPEN_PARTS 200 /* each keeps a file open for as long as rows are read */
 
 void child_say(struct buf *line)
 {
@@ -93,20 +95,15 @@ static enum rc check_file_rows(const struct ingest *g, size_t i, struct err *err
 
 /* ---- the source of rows: columns c0, c1, … and `ord` ---- */
 
-/* SELECT … AS c0, …, ordinal AS ord FROM read_parquet(file), after all its checks. */
-static enum rc put_parquet(struct ingest *g, size_t i, struct buf *sql, struct err *err)
+static enum rc add_parquet(struct ingest *g, size_t i, struct parts *parts, struct err *err)
 {
-    buf_put_literal(sql, "SELECT ");
-    enum rc rc = parquet_check(g, i, sql, err);
+    enum rc rc = parts_add(parts, g, i, err);
     if (rc == RC_OK)
         rc = parquet_check_values(g, i, err);
     if (rc == RC_OK)
         rc = parquet_count(g, i, &g->file_rows[i], err);
     if (rc == RC_OK)
         rc = check_file_rows(g, i, err);
-    buf_printf(sql, "file_row_number + %llu AS ord FROM ",
-               (unsigned long long)i << ORDINAL_FILE_SHIFT);
-    parquet_put_source(sql, g->job.files[i].path);
     return rc;
 }
 
@@ -118,42 +115,72 @@ static bool has_csv(const struct ingest *g)
     return false;
 }
 
-/* Appends to @source what rows are selected from; with CSV it is a table that is filled here. */
-static enum rc gather(struct ingest *g, struct buf *source, struct err *err)
+/* All files, each checked: CSV into the table, Parquet into @parts. */
+static enum rc take_files(struct ingest *g, struct parts *parts, struct err *err)
 {
-    bool to_table = has_csv(g);
-    struct buf sql;
     enum rc rc = RC_OK;
-    buf_init(&sql, SIZE_MAX);
-    if (to_table) {
-        g->table = "rows";
-        rc = csv_create_table(g, err);
-        buf_put_cstr(source, g->table);
-    } else {
-        buf_putc(source, '(');
-    }
     for (size_t i = 0; rc == RC_OK && i < g->job.n_files; i++) {
-        buf_reset(&sql);
         if (g->job.files[i].format == FILE_CSV) {
             rc = csv_load(g, i, err);
             if (rc == RC_OK)
                 rc = check_file_rows(g, i, err);
             continue;
         }
-        rc = put_parquet(g, i, &sql, err);
-        if (rc == RC_OK && to_table)
-            rc = sql_run(g->connection, err, "INSERT INTO rows %s", buf_cstr(&sql));
-        if (!to_table) {
-            buf_put_cstr(source, i ? " UNION ALL " : "");
-            buf_put_cstr(source, buf_cstr(&sql));
-        }
+        rc = add_parquet(g, i, parts, err);
         ingest_progress(g, true);
     }
-    if (!to_table)
+    return rc == RC_OK ? parts_finish(parts, err) : rc;
+}
+
+/* A table for more parts than can be open at once. */
+static enum rc create_late_table(struct ingest *g, struct err *err)
+{
+    AUTO(mem_free_auto) char *path = path_join(g->job.temp, "parts.duckdb");
+    struct buf quoted;
+    buf_init(&quoted, SIZE_MAX);
+    sql_put_text(&quoted, path);
+    enum rc rc = sql_run(g->connection, err, "ATTACH %s AS parts; USE parts;", buf_cstr(&quoted));
+    buf_done(&quoted);
+    return rc == RC_OK ? csv_create_table(g, err) : rc;
+}
+
+static enum rc fill_table(struct ingest *g, const struct parts *parts, struct err *err)
+{
+    enum rc rc = RC_OK;
+    for (size_t i = 0; rc == RC_OK && i < parts->n; i++) {
+        struct str part = parts_get(parts, i);
+        rc = sql_run(g->connection, err, "INSERT INTO %s %.*s", g->table, (int)part.n, part.p);
+        ingest_progress(g, false);
+    }
+    return rc;
+}
+
+/* Appends to @source what rows are selected from: a table that is filled here, or files. */
+static enum rc gather(struct ingest *g, struct buf *source, struct err *err)
+{
+    struct parts parts;
+    bool to_table = has_csv(g);
+    g->table = "rows";
+    parts_init(&parts, g->job.n_files, SIZE_MAX);
+    enum rc rc = to_table ? csv_create_table(g, err) : RC_OK;
+    if (rc == RC_OK)
+        rc = take_files(g, &parts, err);
+    if (rc == RC_OK && !to_table && parts.n > LIMIT_OPEN_PARTS) {
+        rc = create_late_table(g, err);
+        to_table = true;
+    }
+    if (rc == RC_OK && to_table)
+        rc = fill_table(g, &parts, err);
+    if (to_table) {
+        buf_put_cstr(source, g->table);
+    } else {
+        buf_putc(source, '(');
+        parts_put_all(&parts, source);
         buf_putc(source, ')');
-    if (rc == RC_OK && (sql.failed || source->failed))
+    }
+    if (rc == RC_OK && source->failed)
         rc = err_set(err, RC_NO_MEMORY, "out of memory");
-    buf_done(&sql);
+    parts_done(&parts);
     return rc;
 }
 

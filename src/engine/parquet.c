@@ -8,12 +8,22 @@
 
 #include "base/mem.h"
 #include "engine/child.h"
+#include "engine/parts.h"
 
-void parquet_put_source(struct buf *b, const char *path)
+void parquet_put_sources(struct buf *b, const char *quoted_paths)
 {
-    buf_put_literal(b, "read_parquet(");
-    sql_put_text(b, path);
-    buf_put_literal(b, ", file_row_number=true, hive_partitioning=false, union_by_name=false)");
+    buf_printf(
+        b, "read_parquet([%s], file_row_number=true, hive_partitioning=false, union_by_name=false)",
+        quoted_paths);
+}
+
+static void put_source(struct buf *b, const char *path)
+{
+    struct buf quoted;
+    buf_init(&quoted, SIZE_MAX);
+    sql_put_text(&quoted, path);
+    parquet_put_sources(b, buf_cstr(&quoted));
+    buf_done(&quoted);
 }
 
 /* ---- which physical types agree ---- */
@@ -251,7 +261,7 @@ static enum rc describe(struct ingest *g, const struct job_file *f, struct file_
     struct buf sql;
     buf_init(&sql, SIZE_MAX);
     buf_put_literal(&sql, "SELECT * EXCLUDE (file_row_number) FROM ");
-    parquet_put_source(&sql, f->path);
+    put_source(&sql, f->path);
     buf_put_literal(&sql, " LIMIT 0");
     bool fine = duckdb_query(g->connection, buf_cstr(&sql), &ret->result) == DuckDBSuccess;
     enum rc rc = fine ? RC_OK : unreadable(f, duckdb_result_error(&ret->result), err);
@@ -330,7 +340,7 @@ static enum rc count_losses(struct ingest *g, const struct job_file *f, const st
     sql_put_name(&quoted, want->name);
     const char *of = buf_cstr(&quoted);
     buf_put_literal(&sql, "SELECT count(*) FROM ");
-    parquet_put_source(&sql, f->path);
+    put_source(&sql, f->path);
     if (is_rounded)
         buf_printf(&sql,
                    " WHERE TRY_CAST(CAST(%s AS DOUBLE) AS DECIMAL(%d,%d)) IS DISTINCT FROM %s", of,
@@ -349,7 +359,8 @@ static enum rc count_losses(struct ingest *g, const struct job_file *f, const st
     return rc;
 }
 
-enum rc parquet_check(struct ingest *g, size_t file, struct buf *select, struct err *err)
+enum rc parquet_check(struct ingest *g, size_t file, struct buf *select, struct buf *columns,
+                      struct err *err)
 {
     const struct job_file *f = &g->job.files[file];
     struct file_columns c = {.n = 0};
@@ -358,6 +369,8 @@ enum rc parquet_check(struct ingest *g, size_t file, struct buf *select, struct 
         rc = check_column(f, &c, &g->job.declared.columns[i], err);
     if (rc == RC_OK)
         rc = check_extra(g, f, &c, err);
+    if (rc == RC_OK && columns)
+        parts_put_columns(columns, &c.result);
     for (size_t i = 0; rc == RC_OK && select && i < g->job.contract.n_columns; i++) {
         const struct column *want = &g->job.contract.columns[i];
         duckdb_logical_type type =
@@ -379,7 +392,7 @@ enum rc parquet_count(struct ingest *g, size_t file, uint64_t *ret, struct err *
     int64_t n = 0;
     buf_init(&sql, SIZE_MAX);
     buf_put_literal(&sql, "SELECT count(*) FROM ");
-    parquet_put_source(&sql, g->job.files[file].path);
+    put_source(&sql, g->job.files[file].path);
     enum rc rc = sql_number(g->connection, buf_cstr(&sql), &any, &n, err);
     buf_done(&sql);
     *ret = (uint64_t)n;
@@ -443,7 +456,7 @@ enum rc parquet_check_values(struct ingest *g, size_t file, struct err *err)
         if (declared >= 0 &&
             put_misfit(&misfit, c->name, g->job.declared.columns[declared].type, c->type)) {
             buf_put_literal(&sql, "SELECT min(file_row_number) FROM ");
-            parquet_put_source(&sql, f->path);
+            put_source(&sql, f->path);
             buf_printf(&sql, " WHERE %s", buf_cstr(&misfit));
             rc = sql_number(g->connection, buf_cstr(&sql), &any, &row, err);
             if (rc != RC_OK)

@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "engine/bridge.h"
+#include "engine/parts.h"
 #include "engine/query_host.h"
 
 #define LIMIT_SOURCES 64 /* not fewer than connections; CSV rows stay in memory as long */
@@ -175,8 +176,9 @@ static void drop_job(struct ingest *g)
 static enum rc put_from(struct ingest *g, struct host_source *s, struct buf *from, struct err *err)
 {
     char table[32];
-    bool any = false;
+    struct parts parts;
     enum rc rc = RC_OK;
+    parts_init(&parts, g->job.n_files, LIMIT_SOURCE_BYTES);
     (void)snprintf(table, sizeof table, "s%llu", (unsigned long long)s->described.id);
     g->table = table;
     buf_putc(from, '(');
@@ -189,18 +191,17 @@ static enum rc put_from(struct ingest *g, struct host_source *s, struct buf *fro
                 rc = csv_load(g, i, err);
             continue;
         }
-        buf_put_cstr(from, any ? " UNION ALL SELECT " : "SELECT ");
-        any = true;
-        rc = parquet_check(g, i, from, err);
-        buf_printf(from, "file_row_number + %llu AS ord FROM ",
-                   (unsigned long long)i << ORDINAL_FILE_SHIFT);
-        parquet_put_source(from, g->job.files[i].path);
+        rc = parts_add(&parts, g, i, err);
     }
+    if (rc == RC_OK)
+        rc = parts_finish(&parts, err);
+    parts_put_all(&parts, from);
     if (s->has_table)
-        buf_printf(from, "%sSELECT * FROM %s", any ? " UNION ALL " : "", table);
+        buf_printf(from, "%sSELECT * FROM %s", parts.n ? " UNION ALL " : "", table);
     buf_putc(from, ')');
     if (rc == RC_OK && from->failed)
         rc = err_set(err, RC_NO_MEMORY, "out of memory for a source");
+    parts_done(&parts);
     return rc;
 }
 
@@ -359,7 +360,7 @@ static enum rc inspect_file(struct ingest *g, size_t i, uint64_t *rows, struct e
 {
     const struct job_file *f = &g->job.files[i];
     uint64_t n = 0;
-    enum rc rc = parquet_check(g, i, NULL, err);
+    enum rc rc = parquet_check(g, i, NULL, NULL, err);
     if (rc == RC_OK)
         rc = parquet_count(g, i, &n, err);
     *rows += rc == RC_OK ? n : 0;
