@@ -136,6 +136,27 @@ static enum rc check_stop(const struct listening *l, struct err *err)
     return RC_OK;
 }
 
+static enum rc feed(struct process *p, struct str text, struct listening *l, struct err *err)
+{
+    l->heard_us = monotonic_us();
+    for (;;) {
+        struct err waiting = ERR_INIT;
+        size_t n_before = text.n;
+        enum rc rc = process_feed(p, &text, LISTEN_US, &waiting);
+        if (rc == RC_OK)
+            return rc;
+        if (rc != RC_TIMEOUT) {
+            err_copy(err, &waiting);
+            return rc;
+        }
+        if (text.n < n_before)
+            l->heard_us = monotonic_us();
+        rc = check_stop(l, err);
+        if (rc != RC_OK)
+            return rc;
+    }
+}
+
 static enum rc listen_to(struct process *p, struct listening *l, struct err *err)
 {
     struct str line;
@@ -170,7 +191,7 @@ static enum rc run_ingest_child(const struct buf *text, struct listening *l, str
         return err_set(err, RC_NO_MEMORY, "out of memory for a job");
     enum rc rc = process_start(&p, args, err);
     if (rc == RC_OK)
-        rc = process_feed(&p, (struct str){text->p, text->n}, err);
+        rc = feed(&p, (struct str){text->p, text->n}, l, err);
     if (rc == RC_OK)
         rc = listen_to(&p, l, err);
     bool fine = process_end(&p, rc != RC_OK, how);
@@ -231,7 +252,7 @@ static enum rc run_short(const char *const *args, struct str input,
     char how[128];
     enum rc rc = process_start(&p, args, err);
     if (rc == RC_OK)
-        rc = process_feed(&p, input, err);
+        rc = process_feed(&p, &input, INSPECT_WAIT_US, err);
     while (rc == RC_OK && (rc = process_line(&p, INSPECT_WAIT_US, &line, err)) == RC_OK) {
         struct arena arena;
         arena_init(&arena, LIMIT_LINE_MEMORY);

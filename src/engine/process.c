@@ -20,6 +20,7 @@
 #define LIMIT_LINE_BYTES (64u << 20)
 #define WRITE_PATIENCE_S 10
 #define BACKGROUND_NICE 10
+#define EXIT_PATIENCE_US 2000000 /* for the end of a child that closed its output */
 
 /* @fds are the child's 0, 1, 3, 4, … */
 static enum rc spawn(struct process *p, const char *const *args, const int *fds, int n_fds,
@@ -103,28 +104,45 @@ static enum rc read_some(struct process *p, bool *ret_end, struct err *err)
     return RC_OK;
 }
 
-enum rc process_feed(struct process *p, struct str text, struct err *err)
+/* What its stdin takes now. False: it has gone, its last lines and its exit say why. */
+static bool feed_some(struct process *p, struct str *text, enum rc *ret, struct err *err)
 {
-    size_t at = 0;
+    ssize_t n = write(p->to, text->p, text->n);
+    if (n < 0 && errno == EPIPE)
+        return false;
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
+        *ret = err_set_errno(err, RC_IO, errno, "cannot talk to a child process");
+    if (n > 0)
+        *text = (struct str){text->p + n, text->n - (size_t)n};
+    return true;
+}
+
+enum rc process_feed(struct process *p, struct str *text, int64_t wait_us, struct err *err)
+{
+    int64_t deadline_us = monotonic_us() + wait_us;
+    bool is_there = true, at_end = false; /* at the end of output poll() would no longer wait */
+    enum rc rc = RC_OK;
     (void)fcntl(p->to, F_SETFL, O_NONBLOCK); /* blocking would only wait where poll does */
-    while (at < text.n) {
-        struct pollfd fds[2] = {{p->to, POLLOUT, 0}, {p->from, POLLIN, 0}};
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+    while (rc == RC_OK && is_there && text->n > 0) {
+        struct pollfd fds[2] = {{p->to, POLLOUT, 0}, {at_end ? -1 : p->from, POLLIN, 0}};
+        int64_t left_us = deadline_us - monotonic_us();
+        int ready = left_us <= 0 ? 0 : poll(fds, 2, (int)((left_us + 999) / 1000));
+        if (ready == 0)
+            return err_set(err, RC_TIMEOUT, "a child process does not take its job");
+        if (ready < 0 && errno != EINTR)
             return err_set_errno(err, RC_IO, errno, "cannot talk to a child process");
+        if (ready < 0)
+            continue;
+        if (fds[1].revents)
+            rc = read_some(p, &at_end, err);
         if (fds[0].revents & (POLLERR | POLLHUP))
-            break; /* it has gone: its last lines and its exit say why */
-        if (fds[0].revents & POLLOUT) {
-            ssize_t n = write(p->to, text.p + at, text.n - at);
-            if (n < 0 && errno == EPIPE)
-                break;
-            if (n < 0 && errno != EAGAIN && errno != EINTR)
-                return err_set_errno(err, RC_IO, errno, "cannot talk to a child process");
-            at += n > 0 ? (size_t)n : 0;
-        }
+            is_there = false;
+        else if (rc == RC_OK && fds[0].revents & POLLOUT)
+            is_there = feed_some(p, text, &rc, err);
     }
     (void)close(p->to); /* a pipe: nothing can fail late */
     p->to = -1;
-    return RC_OK;
+    return rc;
 }
 
 enum rc process_line(struct process *p, int64_t wait_us, struct str *ret, struct err *err)
@@ -155,6 +173,23 @@ enum rc process_line(struct process *p, int64_t wait_us, struct str *ret, struct
     }
 }
 
+/* A child that has nothing more to say is about to exit; one that stays is killed. */
+static void reap(pid_t pid, bool is_killed, int *ret_status)
+{
+    int64_t deadline_us = monotonic_us() + EXIT_PATIENCE_US;
+    for (;;) {
+        pid_t got = waitpid(pid, ret_status, is_killed ? 0 : WNOHANG);
+        if (got == pid || (got < 0 && errno != EINTR))
+            return;
+        if (!is_killed && monotonic_us() > deadline_us) {
+            (void)kill(pid, SIGKILL); /* it may have ended by itself */
+            is_killed = true;
+        } else if (!is_killed) {
+            (void)poll(NULL, 0, 1); /* a pause; waking early only looks once more */
+        }
+    }
+}
+
 bool process_end(struct process *p, bool kill_it, char ret_how[128])
 {
     int status = 0;
@@ -166,8 +201,7 @@ bool process_end(struct process *p, bool kill_it, char ret_how[128])
     if (p->pid > 0) {
         if (kill_it)
             (void)kill(p->pid, SIGKILL); /* it may have ended by itself */
-        while (waitpid(p->pid, &status, 0) < 0 && errno == EINTR)
-            continue;
+        reap(p->pid, kill_it, &status);
     }
     if (ret_how && WIFSIGNALED(status))
         (void)snprintf(ret_how, 128, "was ended by signal %d (%s)", WTERMSIG(status),

@@ -25,16 +25,20 @@ MUST_CHECK enum rc process_start(struct process *p, const char *const *args, str
  * (owned), the child's are its descriptors 3, 4, …; its stdin and stdout are /dev/null. */
 MUST_CHECK enum rc process_start_sockets(struct process *p, const char *const *args,
                                          int *ret_sockets, int n_sockets, struct err *err);
-/* Writes @text to its stdin and closes it; goes on reading its output meanwhile. */
-MUST_CHECK enum rc process_feed(struct process *p, struct str text, struct err *err);
+/*
+ * Writes @text to its stdin and closes it; goes on reading its output meanwhile. RC_TIMEOUT when it
+ * did not take all of it in @wait_us: then @text is what is left, for the next call.
+ */
+MUST_CHECK enum rc process_feed(struct process *p, struct str *text, int64_t wait_us,
+                                struct err *err);
 /*
  * The next line of its output, without its end; borrowed until the next call. RC_NOT_FOUND at the
  * end of output, RC_TIMEOUT when nothing came for @wait_us.
  */
 MUST_CHECK enum rc process_line(struct process *p, int64_t wait_us, struct str *ret,
                                 struct err *err);
-/* Kills it if it still runs, reaps it, closes everything. Returns how it ended, as a sentence part
- * in @ret_how when that is not NULL; true: it exited with 0. */
+/* Kills it, at once or when it still runs after 2 s; reaps it, closes everything. Returns how it
+ * ended, as a sentence part in @ret_how when that is not NULL; true: it exited with 0. */
 bool process_end(struct process *p, bool kill_it, char ret_how[128]);
 
 #endif
