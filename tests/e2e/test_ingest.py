@@ -155,6 +155,11 @@ TYPES = [
     ("INTEGER", "65535::USMALLINT", 65535), ("INTEGER", "7::INTEGER", 7),
     ("BIGINT", "4294967295::UINTEGER", 4294967295), ("BIGINT", "7::SMALLINT", 7), ("BIGINT", "(-9)::BIGINT", -9),
     ("DOUBLE", "0.1::FLOAT", 0.10000000149011612), ("DOUBLE", "'NaN'::DOUBLE", None), ("DOUBLE", "1.25::DECIMAL(9,2)", 1.25),
+    ("DOUBLE", "9007199254740993.4::DECIMAL(38,1)", 9007199254740994.0), ("DOUBLE", "1e15::DECIMAL(18,0)", 1e15),
+    ("DOUBLE", "(-90071992547409.93)::DECIMAL(18,2)", -90071992547409.93), ("DOUBLE", "NULL::DECIMAL(38,18)", None),
+    ("DOUBLE", "3.100000000000000000::DECIMAL(38,18)", 3.1), ("DOUBLE", "9.863947385702569::DECIMAL(16,15)", 9.863947385702569),
+    ("DOUBLE", "0.588698379800963383::DECIMAL(38,18)", 0.588698379800963383),
+    ("DOUBLE", "0.00000000000000000000000000000000000031::DECIMAL(38,38)", 3.1e-37),
     ("DATE", "DATE '2026-02-28'", "2026-02-28"), ("BOOLEAN", "true", True),
     ("TIMESTAMP", "TIMESTAMP '2026-02-28 01:02:03.000004'", "2026-02-28T01:02:03.000004"),
     ("TIMESTAMP", "TIMESTAMP_MS '2026-02-28 01:02:03.5'", "2026-02-28T01:02:03.500000"),
@@ -226,6 +231,28 @@ def test_numbers_are_cast_exactly_or_not_at_all(tmp_path):
                     assert found[1] == "cast_failed" and f"`{column}`" in found[2] and "data row 1" in found[2], found
                 else:
                     assert s.get("/v1/endpoints/kv").rows == [{"id": "x", "n": int(float(n)), "i": int(float(i))}]
+
+
+def test_a_decimal_that_is_declared_double_is_cast_exactly_to_integers(tmp_path):
+    w = World(tmp_path)
+    w.dataset("kv", [("n", "BIGINT"), ("i", "INTEGER")])
+    w.endpoint("kv", "kv")
+    w.endpoint("scan", "kv", serving_mode="remote_scan")
+    w.publish("kv", "s0", [])
+    declared = [{"name": "n", "type": "DOUBLE"}, {"name": "i", "type": "DOUBLE"}]
+    with running(tmp_path, tmp_path / "cache") as s:
+        for k, (n, i, column) in enumerate((
+                ("9007199254740993.0", "2147483647.0", None), ("9223372036854775807.0", "-2147483648.0", None),
+                ("NULL", "NULL", None), ("9007199254740993.4", "1", "n"), ("9223372036854775808.0", "1", "n"),
+                ("1", "2147483647.5", "i"), ("1", "2147483648.0", "i"), ("-9223372036854775808.5", "1", "n"))):
+            (w.path / "data/x.parquet").write_bytes(parquet(f"SELECT ({n})::DECIMAL(38,1) AS n, ({i})::DECIMAL(38,1) AS i"))
+            w.publish("kv", f"d{k}", [], schema=declared, row_count=1, files=[{"path": "x.parquet", "format": "parquet"}])
+            found = attempt(s)
+            assert (found is None) == (column is None), (n, i, found)
+            if found:
+                assert found[1] == "cast_failed" and f"`{column}`" in found[2] and "data row 1" in found[2], found
+            else:
+                assert both(s) == [{c: None if v == "NULL" else int(v[:-2]) for c, v in (("n", n), ("i", i))}]
 
 
 def test_what_a_cast_may_lose_is_counted_and_shown(tables):
