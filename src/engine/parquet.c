@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "engine/child.h"
+#include "engine/nested.h"
 #include "engine/parts.h"
 
 void parquet_put_sources(struct buf *b, const char *quoted_paths)
@@ -45,19 +46,6 @@ static bool is_integer_of(duckdb_type t, bool wide)
     }
 }
 
-static bool is_timestamp(duckdb_type t)
-{
-    return t == DUCKDB_TYPE_TIMESTAMP || t == DUCKDB_TYPE_TIMESTAMP_S ||
-           t == DUCKDB_TYPE_TIMESTAMP_MS || t == DUCKDB_TYPE_TIMESTAMP_NS ||
-           t == DUCKDB_TYPE_TIMESTAMP_TZ;
-}
-
-static bool is_nested(duckdb_type t)
-{
-    return t == DUCKDB_TYPE_STRUCT || t == DUCKDB_TYPE_MAP || t == DUCKDB_TYPE_LIST ||
-           t == DUCKDB_TYPE_ARRAY;
-}
-
 static bool agrees(duckdb_type t, enum column_type declared)
 {
     switch (declared) {
@@ -70,29 +58,15 @@ static bool agrees(duckdb_type t, enum column_type declared)
     case TYPE_DATE:
         return t == DUCKDB_TYPE_DATE;
     case TYPE_TIMESTAMP:
-        return is_timestamp(t);
+        return nested_is_timestamp(t);
     case TYPE_VARCHAR:
         return t == DUCKDB_TYPE_VARCHAR || t == DUCKDB_TYPE_ENUM || t == DUCKDB_TYPE_UUID;
     case TYPE_BOOLEAN:
         return t == DUCKDB_TYPE_BOOLEAN;
     case TYPE_JSON:
-        return is_nested(t) || t == DUCKDB_TYPE_VARCHAR;
+        return nested_is(t) || t == DUCKDB_TYPE_VARCHAR;
     }
     return false;
-}
-
-/* DuckDB cuts nanoseconds towards 1970, so that a time before it would move to the next microsecond.
- */
-static void put_timestamp(struct buf *b, duckdb_type t, const char *of)
-{
-    if (t == DUCKDB_TYPE_TIMESTAMP_NS)
-        buf_printf(b,
-                   "CASE WHEN isfinite(%s) AND epoch_ns(%s) %% 1000 < 0 "
-                   "THEN CAST(%s AS TIMESTAMP) - INTERVAL 1 MICROSECOND "
-                   "ELSE CAST(%s AS TIMESTAMP) END",
-                   of, of, of, of);
-    else
-        buf_printf(b, "CAST(%s AS TIMESTAMP)", of);
 }
 
 /*
@@ -115,117 +89,13 @@ static void put_double(struct buf *b, duckdb_logical_type type, const char *of)
                    of, EXACT_DIGITS - scale, 0, EXACT_DIGITS - scale, 0, of, of);
 }
 
-/* ---- nested columns to JSON, with our forms of timestamps inside ---- */
-
-static bool holds_timestamp(duckdb_logical_type type);
-
-static bool child_holds_timestamp(duckdb_logical_type child)
-{
-    bool found = holds_timestamp(child);
-    duckdb_destroy_logical_type(&child);
-    return found;
-}
-
-static bool holds_timestamp(duckdb_logical_type type)
-{
-    duckdb_type t = duckdb_get_type_id(type);
-    bool found = is_timestamp(t);
-    if (t == DUCKDB_TYPE_LIST)
-        found = child_holds_timestamp(duckdb_list_type_child_type(type));
-    else if (t == DUCKDB_TYPE_ARRAY)
-        found = child_holds_timestamp(duckdb_array_type_child_type(type));
-    else if (t == DUCKDB_TYPE_MAP)
-        found = child_holds_timestamp(duckdb_map_type_value_type(type)) ||
-                child_holds_timestamp(duckdb_map_type_key_type(type));
-    else if (t == DUCKDB_TYPE_STRUCT)
-        for (idx_t i = 0; !found && i < duckdb_struct_type_child_count(type); i++)
-            found = child_holds_timestamp(duckdb_struct_type_child_type(type, i));
-    return found;
-}
-
-/* @of is the expression of the value; @depth names the lambda's variable. */
-static void put_nested(struct buf *b, duckdb_logical_type type, const char *of, int depth);
-
-static void put_struct(struct buf *b, duckdb_logical_type type, const char *of, int depth)
-{
-    buf_printf(b, "CASE WHEN %s IS NULL THEN NULL ELSE struct_pack(", of);
-    for (idx_t i = 0; i < duckdb_struct_type_child_count(type); i++) {
-        char *name = duckdb_struct_type_child_name(type, i);
-        duckdb_logical_type child = duckdb_struct_type_child_type(type, i);
-        struct buf path;
-        buf_init(&path, SIZE_MAX);
-        buf_printf(&path, "struct_extract(%s, ", of);
-        sql_put_text(&path, name);
-        buf_putc(&path, ')');
-        if (i)
-            buf_putc(b, ',');
-        sql_put_name(b, name);
-        buf_put_literal(b, " := ");
-        put_nested(b, child, buf_cstr(&path), depth);
-        buf_done(&path);
-        duckdb_destroy_logical_type(&child);
-        duckdb_free(name);
-    }
-    buf_put_literal(b, ") END");
-}
-
-static void put_list(struct buf *b, duckdb_logical_type child, const char *of, int depth)
-{
-    char variable[16];
-    (void)snprintf(variable, sizeof variable, "e%d", depth);
-    buf_printf(b, "list_transform(%s, lambda %s: ", of, variable);
-    put_nested(b, child, variable, depth + 1);
-    buf_putc(b, ')');
-    duckdb_destroy_logical_type(&child);
-}
-
-static void put_map(struct buf *b, duckdb_logical_type type, const char *of, int depth)
-{
-    char key[32], value[32];
-    duckdb_logical_type key_type = duckdb_map_type_key_type(type);
-    duckdb_logical_type value_type = duckdb_map_type_value_type(type);
-    (void)snprintf(key, sizeof key, "e%d.key", depth);
-    (void)snprintf(value, sizeof value, "e%d.value", depth);
-    buf_printf(b,
-               "map_from_entries(list_transform(map_entries(%s), lambda e%d: struct_pack(k := ", of,
-               depth);
-    put_nested(b, key_type, key, depth + 1);
-    buf_put_literal(b, ", v := ");
-    put_nested(b, value_type, value, depth + 1);
-    buf_put_literal(b, ")))");
-    duckdb_destroy_logical_type(&key_type);
-    duckdb_destroy_logical_type(&value_type);
-}
-
-static void put_nested(struct buf *b, duckdb_logical_type type, const char *of, int depth)
-{
-    duckdb_type t = duckdb_get_type_id(type);
-    if (is_timestamp(t)) {
-        buf_put_literal(b, "strftime(");
-        put_timestamp(b, t, of);
-        buf_put_literal(b, ", '%Y-%m-%dT%H:%M:%S.%f')");
-    } else if (!holds_timestamp(type)) {
-        buf_put_cstr(b, of);
-    } else if (t == DUCKDB_TYPE_STRUCT) {
-        put_struct(b, type, of, depth);
-    } else if (t == DUCKDB_TYPE_MAP) {
-        put_map(b, type, of, depth);
-    } else if (t == DUCKDB_TYPE_LIST) {
-        put_list(b, duckdb_list_type_child_type(type), of, depth);
-    } else {
-        put_list(b, duckdb_array_type_child_type(type), of, depth);
-    }
-}
-
 static void put_cast(struct buf *b, const char *of, enum column_type contract,
                      duckdb_logical_type type)
 {
-    if (contract == TYPE_JSON && is_nested(duckdb_get_type_id(type))) {
-        buf_put_literal(b, "CAST(to_json(");
-        put_nested(b, type, of, 0);
-        buf_put_literal(b, ") AS VARCHAR)");
+    if (contract == TYPE_JSON && nested_is(duckdb_get_type_id(type))) {
+        nested_put_json(b, type, of);
     } else if (contract == TYPE_TIMESTAMP) {
-        put_timestamp(b, duckdb_get_type_id(type), of);
+        nested_put_timestamp(b, duckdb_get_type_id(type), of);
     } else if (contract == TYPE_DOUBLE) {
         put_double(b, type, of);
     } else {
@@ -235,6 +105,8 @@ static void put_cast(struct buf *b, const char *of, enum column_type contract,
 
 static bool put_misfit(struct buf *b, const char *name, enum column_type declared,
                        enum column_type contract);
+static enum rc check_nested(struct ingest *g, const struct job_file *f, const struct column *want,
+                            duckdb_logical_type type, struct err *err);
 
 /*
  * A query has no pass over the values before it: what an ingest looks for then is looked for here.
@@ -251,9 +123,10 @@ static void put_column(struct buf *b, const struct ingest *g, const struct colum
     sql_put_name(&quoted, want->name);
     enum column_type from = declared->columns[schema_find(declared, str_from(want->name))].type;
     bool is_narrowed = want->type == TYPE_INTEGER || want->type == TYPE_BIGINT;
-    bool is_checked =
-        g->job.is_query && is_narrowed && put_misfit(&misfit, want->name, from, want->type);
     bool is_json = g->job.is_query && want->type == TYPE_JSON;
+    bool is_checked = is_json ? nested_put_misfit(&misfit, type, buf_cstr(&quoted))
+                              : g->job.is_query && is_narrowed &&
+                                    put_misfit(&misfit, want->name, from, want->type);
     if (is_checked)
         buf_printf(b, "CASE WHEN %s THEN error('cast_failed: column `%s`') ELSE ",
                    buf_cstr(&misfit), want->name);
@@ -404,6 +277,8 @@ enum rc parquet_check(struct ingest *g, size_t file, struct buf *select, struct 
         buf_printf(select, " AS c%zu, ", i);
         if (!g->job.is_query)
             rc = count_losses(g, f, want, type, err);
+        if (!g->job.is_query && rc == RC_OK)
+            rc = check_nested(g, f, want, type, err);
         duckdb_destroy_logical_type(&type);
     }
     duckdb_destroy_result(&c.result);
@@ -436,15 +311,8 @@ static bool put_misfit(struct buf *b, const char *name, enum column_type declare
     buf_init(&quoted, SIZE_MAX);
     sql_put_name(&quoted, name);
     const char *of = buf_cstr(&quoted);
-    if (contract == TYPE_DATE)
-        buf_printf(b, "(isinf(%s) OR %s < DATE '0001-01-01' OR %s > DATE '9999-12-31')", of, of,
-                   of);
-    else if (contract == TYPE_TIMESTAMP)
-        buf_printf(
-            b,
-            "(isinf(CAST(%s AS TIMESTAMP)) OR CAST(%s AS TIMESTAMP) < TIMESTAMP '0001-01-01' OR "
-            "CAST(%s AS TIMESTAMP) >= TIMESTAMP '9999-12-31' + INTERVAL 1 DAY)",
-            of, of, of);
+    if (contract == TYPE_DATE || contract == TYPE_TIMESTAMP)
+        nested_put_beyond(b, contract == TYPE_DATE, of);
     else if (contract == TYPE_INTEGER && declared == TYPE_BIGINT)
         buf_printf(b, "(%s < -2147483648 OR %s > 2147483647)", of, of);
     else if ((contract == TYPE_INTEGER || contract == TYPE_BIGINT) && declared == TYPE_DOUBLE)
@@ -457,6 +325,46 @@ static bool put_misfit(struct buf *b, const char *name, enum column_type declare
     return can_misfit;
 }
 
+/* @misfit: the condition of put_misfit(), or nested_put_misfit(). */
+static enum rc find_misfit(struct ingest *g, const struct job_file *f, const struct column *c,
+                           struct buf *misfit, struct err *err)
+{
+    struct buf sql;
+    bool any = false;
+    int64_t row = 0;
+    buf_init(&sql, SIZE_MAX);
+    buf_put_literal(&sql, "SELECT min(file_row_number) FROM ");
+    put_source(&sql, f->path);
+    buf_printf(&sql, " WHERE %s", buf_cstr(misfit));
+    enum rc rc = sql_number(g->connection, buf_cstr(&sql), &any, &row, err);
+    if (rc != RC_OK)
+        rc = unreadable(f, err ? err->message : "", err);
+    else if (any)
+        rc = err_set_code(err, RC_INVALID, "cast_failed",
+                          "%s: column `%s`, data row %lld: the value does not fit %s%s",
+                          f->shown_as, c->name, (long long)row + 1, column_type_name(c->type),
+                          c->type == TYPE_JSON ? ": a date in it is not of the years 1 to 9999"
+                                               : "");
+    buf_done(&sql);
+    return rc;
+}
+
+/* A nested column's dates, which are looked at by the file's own type. */
+static enum rc check_nested(struct ingest *g, const struct job_file *f, const struct column *want,
+                            duckdb_logical_type type, struct err *err)
+{
+    struct buf quoted, misfit;
+    enum rc rc = RC_OK;
+    buf_init(&quoted, SIZE_MAX);
+    buf_init(&misfit, SIZE_MAX);
+    sql_put_name(&quoted, want->name);
+    if (want->type == TYPE_JSON && nested_put_misfit(&misfit, type, buf_cstr(&quoted)))
+        rc = find_misfit(g, f, want, &misfit, err);
+    buf_done(&quoted);
+    buf_done(&misfit);
+    return rc;
+}
+
 enum rc parquet_check_values(struct ingest *g, size_t file, struct err *err)
 {
     const struct job_file *f = &g->job.files[file];
@@ -464,25 +372,11 @@ enum rc parquet_check_values(struct ingest *g, size_t file, struct err *err)
     for (size_t i = 0; rc == RC_OK && i < g->job.contract.n_columns; i++) {
         const struct column *c = &g->job.contract.columns[i];
         int declared = schema_find(&g->job.declared, str_from(c->name));
-        struct buf sql, misfit;
-        bool any = false;
-        int64_t row = 0;
-        buf_init(&sql, SIZE_MAX);
+        struct buf misfit;
         buf_init(&misfit, SIZE_MAX);
         if (declared >= 0 &&
-            put_misfit(&misfit, c->name, g->job.declared.columns[declared].type, c->type)) {
-            buf_put_literal(&sql, "SELECT min(file_row_number) FROM ");
-            put_source(&sql, f->path);
-            buf_printf(&sql, " WHERE %s", buf_cstr(&misfit));
-            rc = sql_number(g->connection, buf_cstr(&sql), &any, &row, err);
-            if (rc != RC_OK)
-                rc = unreadable(f, err ? err->message : "", err);
-        }
-        if (rc == RC_OK && any)
-            rc = err_set_code(err, RC_INVALID, "cast_failed",
-                              "%s: column `%s`, data row %lld: the value does not fit %s",
-                              f->shown_as, c->name, (long long)row + 1, column_type_name(c->type));
-        buf_done(&sql);
+            put_misfit(&misfit, c->name, g->job.declared.columns[declared].type, c->type))
+            rc = find_misfit(g, f, c, &misfit, err);
         buf_done(&misfit);
     }
     return rc;

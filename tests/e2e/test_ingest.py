@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is read from files: the grammar of CSV, the types of Parquet, exact casts, and errors that say where."""
 import json
+import os
+import sys
 
 import pytest
+from conftest import ROOT
 from parquet import parquet
 from world import World, running
+
+sys.path.insert(0, os.path.join(ROOT, "tests", "fakes"))
+from web import Web  # noqa: E402  (the path has to be there first)
 
 
 class Table(World):
     """One dataset `kv` over files whose bytes the test gives."""
 
-    def __init__(self, path, schema):
+    def __init__(self, path, schema, mode="local_table"):
         super().__init__(path)
         self.dataset("kv", list(schema))
-        self.endpoint("kv", "kv")
+        self.endpoint("kv", "kv", serving_mode=mode)
         self.publish("kv", "s0", [])
 
     def put(self, snapshot, files, n_rows, **over):
@@ -172,7 +178,14 @@ TYPES = [
     ("JSON", "{'a': [1, NULL], 'b': MAP {'k': 2.5}}", {"a": [1, None], "b": {"k": 2.5}}),
     ("JSON", "[DATE '2026-01-01']", ["2026-01-01"]), ("JSON", "{'n': 'NaN'::DOUBLE}", {"n": None}),
     ("JSON", "{'at': TIMESTAMP '2026-01-01 00:00:00'}", {"at": "2026-01-01T00:00:00.000000"}),
-    ("JSON", "[TIMESTAMP_NS '1969-12-31 23:59:59.999999999']", ["1969-12-31T23:59:59.999999"]),
+    ("JSON", "[1.5::FLOAT, 'inf'::FLOAT, NULL]", [1.5, None, None]), ("JSON", "['-inf'::DOUBLE, 2]::DOUBLE[2]", [None, 2]),
+    ("JSON", "{'m': MAP {'k': [{'x': 'nan'::DOUBLE, 'y': 'NaN'}]}, 'd': 0.1::DECIMAL(9,2)}",
+     {"m": {"k": [{"x": None, "y": "NaN"}]}, "d": 0.1}),
+    ("JSON", "MAP {'nan'::DOUBLE: 1, 1.5: 2}", {"nan": 1, "1.5": 2}),
+    ("JSON", "MAP {DATE '0001-01-01': [DATE '9999-12-31', NULL]}", {"0001-01-01": ["9999-12-31", None]}),
+    ("JSON", "MAP {TIMESTAMP '0001-01-01': {'d': NULL::DATE}}", {"0001-01-01T00:00:00.000000": {"d": None}}),
+    ("JSON", "NULL::DATE[]", None), ("JSON", "NULL::MAP(DATE, DOUBLE)", None),
+    ("JSON", "'\"NaN\"'", "NaN"), ("JSON", "[TIMESTAMP_NS '1969-12-31 23:59:59.999999999']", ["1969-12-31T23:59:59.999999"]),
     ("JSON", "'{\"a\": 1}'", {"a": 1}), ("JSON", "NULL::STRUCT(a INTEGER)", None),
 ]
 
@@ -285,6 +298,43 @@ def test_dates_that_have_no_answer_do_not_materialize(tables):
         table.put(f"d{i}", [("a.parquet", parquet(f"SELECT 'x' AS id, {day} AS day"))], 1)
         status, code, message = attempt(server)
         assert (status, code) == ("rejected", "cast_failed") and "`day`" in message and "data row 1" in message
+
+
+NO_JSON = [
+    ("an endless date", "['infinity'::DATE]"), ("a date before Christ", "{'a': [{'b': DATE '0044-03-15 (BC)'}]}"),
+    ("a date past 9999", "[DATE '9999-12-31' + 1]::DATE[1]"), ("an endless time", "{'a': '-infinity'::TIMESTAMP}"),
+    ("a time before Christ", "MAP {'k': TIMESTAMP '0044-03-15 (BC) 00:00:00'}"), ("an endless time with a zone", "['infinity'::TIMESTAMPTZ]"),
+    ("a time past 9999", "[TIMESTAMP '9999-12-31 23:59:59.999999' + INTERVAL 1 MICROSECOND]"),
+    ("a key past 9999", "MAP {DATE '12026-01-01': 1}"), ("the second of two fields", "{'a': DATE '2026-01-01', 'b': DATE '12026-01-01'}"),
+]
+
+
+@pytest.fixture(scope="module")
+def json_columns(tables):
+    return tables(("id", "INTEGER"), ("j", "JSON"))
+
+
+@pytest.mark.parametrize("value", [row[1] for row in NO_JSON], ids=[row[0] for row in NO_JSON])
+def test_json_that_has_no_answer_does_not_materialize(json_columns, value):
+    table, server = json_columns
+    rows = f"SELECT 1::INTEGER AS id, NULL AS j UNION ALL SELECT 2, {value} UNION ALL SELECT 3, {value} ORDER BY id"
+    table.put(f"j{abs(hash(value))}", [("a.parquet", parquet(rows))], 3)
+    status, code, message = attempt(server)
+    assert (status, code) == ("rejected", "cast_failed") and "a.parquet: column `j`, data row 2" in message, message
+
+
+def test_json_that_has_no_answer_fails_the_query(tmp_path):
+    """Files read where they are are not looked at before: the query that meets such a value finds no row of it."""
+    table = Table(tmp_path, (("id", "INTEGER"), ("j", "JSON")), "remote_scan")
+    with Web() as web, running(tmp_path, tmp_path / "cache", OFFLOADER_ALLOW_LOOPBACK="1") as server:
+        for k, (why, value) in enumerate(NO_JSON):
+            web.files[f"/d/{k}.parquet"] = parquet(f"SELECT 1::INTEGER AS id, NULL AS j UNION ALL SELECT 2, {value} ORDER BY id")
+            table.publish("kv", f"j{k}", [], row_count=2, files=[{"path": f"{web.url}/d/{k}.parquet", "format": "parquet"}])
+            assert attempt(server) is None, why
+            answer = server.get("/v1/endpoints/kv")
+            assert answer.status == 500, (why, answer.body)
+            assert server.get("/v1/endpoints/kv?columns=id").rows == [{"id": 1}, {"id": 2}], why
+    assert server.log().count("cast_failed: ") >= len(NO_JSON)
 
 
 def test_figures_of_a_manifest_must_be_those_of_the_files(tables):
