@@ -183,7 +183,7 @@ static bool put_value(struct csv_file *f, enum column_type declared, enum column
         return true;
     case TYPE_JSON:
         buf_reset(&f->json);
-        if (!json_minify(s, false, &f->json))
+        if (!json_minify(s, &f->json))
             return false;
         put_text(v, f->n_in_chunk, (struct str){f->json.p, f->json.n});
         return true;

@@ -189,7 +189,7 @@ static void minify(duckdb_function_info info, duckdb_data_chunk input, duckdb_ve
         }
         struct str text = {duckdb_string_t_data(&texts[i]), duckdb_string_t_length(texts[i])};
         buf_reset(&json);
-        if (!json_minify(text, true, &json)) {
+        if (!json_minify(text, &json)) {
             duckdb_scalar_function_set_error(info, "cast_failed: a value is no valid JSON");
             break;
         }

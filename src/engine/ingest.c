@@ -226,7 +226,7 @@ static enum rc take_json(struct stream *s, size_t column, idx_t n, const int64_t
     struct buf *json = &s->json[column];
     buf_reset(json);
     for (idx_t i = 0; i < n; i++) {
-        if (s->valid[column][i] && !json_minify(texts[i], true, json)) {
+        if (s->valid[column][i] && !json_minify(texts[i], json)) {
             if (json->failed)
                 return err_set(err, RC_NO_MEMORY, "out of memory while reading JSON");
             return bad_json(s->g, column, ordinals[i], err);

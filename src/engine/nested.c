@@ -55,6 +55,16 @@ void nested_put_beyond(struct buf *b, bool is_date, const char *of)
 
 typedef bool (*type_test)(duckdb_type t);
 
+static bool is_floating(duckdb_type t)
+{
+    return t == DUCKDB_TYPE_FLOAT || t == DUCKDB_TYPE_DOUBLE;
+}
+
+static bool is_reformed(duckdb_type t)
+{
+    return nested_is_timestamp(t) || is_floating(t);
+}
+
 static bool is_dated(duckdb_type t)
 {
     return nested_is_timestamp(t) || t == DUCKDB_TYPE_DATE;
@@ -140,7 +150,10 @@ static void put_map(struct buf *b, duckdb_logical_type type, const char *of, int
     buf_printf(b,
                "map_from_entries(list_transform(map_entries(%s), lambda e%d: struct_pack(k := ", of,
                depth);
-    put_nested(b, key_type, key, depth + 1);
+    if (holds(key_type, nested_is_timestamp))
+        put_nested(b, key_type, key, depth + 1);
+    else /* a number that is not finite is a word there, as every key */
+        buf_put_cstr(b, key);
     buf_put_literal(b, ", v := ");
     put_nested(b, value_type, value, depth + 1);
     buf_put_literal(b, ")))");
@@ -155,7 +168,9 @@ static void put_nested(struct buf *b, duckdb_logical_type type, const char *of, 
         buf_put_literal(b, "strftime(");
         nested_put_timestamp(b, t, of);
         buf_put_literal(b, ", '%Y-%m-%dT%H:%M:%S.%f')");
-    } else if (!holds(type, nested_is_timestamp)) {
+    } else if (is_floating(t)) {
+        buf_printf(b, "CASE WHEN isfinite(%s) THEN %s END", of, of);
+    } else if (!holds(type, is_reformed)) {
         buf_put_cstr(b, of);
     } else if (t == DUCKDB_TYPE_STRUCT) {
         put_struct(b, type, of, depth);

@@ -13,7 +13,7 @@ bool nested_is_timestamp(duckdb_type t);
 void nested_put_timestamp(struct buf *b, duckdb_type t, const char *of);
 /* The condition that a date, or time, is infinite or not of the years 1 to 9999. */
 void nested_put_beyond(struct buf *b, bool is_date, const char *of);
-/* @of, of a nested @type, as JSON text: times in our form. */
+/* @of, of a nested @type, as JSON text: times in our form, numbers that are not finite as null. */
 void nested_put_json(struct buf *b, duckdb_logical_type type, const char *of);
 /* The condition that a date or time inside of it is beyond. False: it holds none. */
 bool nested_put_misfit(struct buf *b, duckdb_logical_type type, const char *of);

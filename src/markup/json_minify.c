@@ -8,7 +8,6 @@
 struct scan {
     const char *p, *end;
     struct buf *out;
-    bool nonfinite_to_null;
 };
 
 static void skip_space(struct scan *s)
@@ -106,17 +105,9 @@ static bool scan_word(struct scan *s, const char *word)
 static bool scan_constant(struct scan *s)
 {
     static const char *const constants[] = {"true", "false", "null"};
-    static const char *const nonfinite[] = {"NaN",  "Infinity", "-Infinity", "nan",
-                                            "-nan", "inf",      "-inf",      "-NaN"};
     for (size_t i = 0; i < ARRAY_LEN(constants); i++) {
         if (scan_word(s, constants[i])) {
             buf_put_cstr(s->out, constants[i]);
-            return true;
-        }
-    }
-    for (size_t i = 0; s->nonfinite_to_null && i < ARRAY_LEN(nonfinite); i++) {
-        if (scan_word(s, nonfinite[i])) {
-            buf_put_literal(s->out, "null");
             return true;
         }
     }
@@ -173,16 +164,14 @@ static bool scan_value(struct scan *s, int depth)
         return scan_collection(s, depth);
     if (c == '"')
         return scan_string(s);
-    if (s->nonfinite_to_null && c == '-' && s->end - s->p > 1 && (s->p[1] < '0' || s->p[1] > '9'))
-        return scan_constant(s);
     if (c == '-' || (c >= '0' && c <= '9'))
         return scan_number(s);
     return scan_constant(s);
 }
 
-bool json_minify(struct str text, bool nonfinite_to_null, struct buf *b)
+bool json_minify(struct str text, struct buf *b)
 {
-    struct scan s = {text.p, text.p + text.n, b, nonfinite_to_null};
+    struct scan s = {text.p, text.p + text.n, b};
     size_t before = b->n;
     if (utf8_valid(text) && scan_value(&s, 1)) {
         skip_space(&s);

@@ -61,11 +61,11 @@ void json_put_cstr(struct buf *b, const char *s);
 /* True when @s can stand between quotes as it is. */
 bool json_is_plain(struct str s);
 /*
- * Checks RFC 8259 strictly (depth 64, UTF-8, no NaN/Infinity tokens unless @nonfinite_to_null,
- * which writes null for them) and appends the text without insignificant white space. False:
- * invalid, @b is as it was. Numbers and strings keep their spelling.
+ * Checks RFC 8259 strictly (depth 64, UTF-8, no NaN or Infinity) and appends the text without
+ * insignificant white space. False: invalid, @b is as it was. Numbers and strings keep their
+ * spelling.
  */
-MUST_CHECK bool json_minify(struct str text, bool nonfinite_to_null, struct buf *b);
+MUST_CHECK bool json_minify(struct str text, struct buf *b);
 
 /* A small writer for documents off the hot path: commas and nesting are its business. */
 struct json_writer {

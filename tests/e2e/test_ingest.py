@@ -301,6 +301,7 @@ def test_dates_that_have_no_answer_do_not_materialize(tables):
 
 
 NO_JSON = [
+    ("text with NaN", "'{\"a\":NaN}'"), ("text with Infinity", "'[1,-Infinity]'"), ("text that is a word", "'nan'"),
     ("an endless date", "['infinity'::DATE]"), ("a date before Christ", "{'a': [{'b': DATE '0044-03-15 (BC)'}]}"),
     ("a date past 9999", "[DATE '9999-12-31' + 1]::DATE[1]"), ("an endless time", "{'a': '-infinity'::TIMESTAMP}"),
     ("a time before Christ", "MAP {'k': TIMESTAMP '0044-03-15 (BC) 00:00:00'}"), ("an endless time with a zone", "['infinity'::TIMESTAMPTZ]"),

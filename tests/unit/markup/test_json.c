@@ -27,6 +27,7 @@ static void test_minify(void **state)
         {"no digit in the exponent", "1e", NULL},
         {"NaN", "NaN", NULL},
         {"Infinity", "-Infinity", NULL},
+        {"inf, inside", "[1,inf]", NULL},
         {"single quotes", "{'a':1}", NULL},
         {"a key without quotes", "{a:1}", NULL},
         {"a comment", "[1]//x", NULL},
@@ -47,13 +48,10 @@ static void test_minify(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         buf_reset(&b);
         buf_put_literal(&b, "x");
-        CHECK_INT(rows[i].why, json_minify(str_from(rows[i].text), false, &b),
+        CHECK_INT(rows[i].why, json_minify(str_from(rows[i].text), &b),
                   rows[i].minified != NULL);
         CHECK_STR(rows[i].why, buf_cstr(&b) + 1, rows[i].minified ? rows[i].minified : "");
     }
-    buf_reset(&b);
-    CHECK("not finite becomes null", json_minify(STR("[NaN,-Infinity,inf,1]"), true, &b));
-    CHECK_STR("not finite becomes null", buf_cstr(&b), "[null,null,null,1]");
     buf_done(&b);
 }
 
@@ -70,7 +68,7 @@ static void test_depth(void **state)
         memset(text, '[', (size_t)depth);
         memset(text + depth, ']', (size_t)depth);
         struct str s = {text, 2 * (size_t)depth};
-        CHECK_INT("minify", json_minify(s, false, &b), depth == LIMIT_JSON_DEPTH);
+        CHECK_INT("minify", json_minify(s, &b), depth == LIMIT_JSON_DEPTH);
         CHECK_INT("parse", json_parse(s, &arena, &err) != NULL, depth == LIMIT_JSON_DEPTH);
     }
     CHECK("says so", strstr(err.message, "64 levels") != NULL);
