@@ -48,7 +48,10 @@ static void put_quoted(struct buf *b, const char *key, const char *value)
 static void put_entry(struct buf *b, const char *id, const char *hash)
 {
     const char *tenant = flag_text("tenant"), *expires = flag_text("expires-at");
-    buf_printf(b, "  - id: %s\n    hash: \"%s\"\n", id, hash);
+    /* Names that YAML would take for something else than text. */
+    bool is_word = strcmp(id, "null") == 0 || strcmp(id, "true") == 0 || strcmp(id, "false") == 0;
+    buf_printf(b, is_word ? "  - id: \"%s\"\n" : "  - id: %s\n", id);
+    buf_printf(b, "    hash: \"%s\"\n", hash);
     if (tenant)
         put_quoted(b, "tenant", tenant);
     buf_printf(b, "    endpoints: [%s]\n    status: active\n", flag_text("endpoints"));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* main(): finds the command, parses its flags, runs it. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -192,8 +193,19 @@ static int finish(int status)
     return status == EXIT_FINE ? EXIT_FINDINGS : status;
 }
 
+/* A number that was closed would be given to the next file or socket, and what is said would go
+ * there. Writing to /dev/full fails, as writing to a closed one does. */
+static void occupy_standard_descriptors(void)
+{
+    static const char *const stand_ins[] = {"/dev/null", "/dev/full", "/dev/null"};
+    for (int fd = 0; fd < (int)ARRAY_LEN(stand_ins); fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)open(stand_ins[fd], fd == 0 ? O_RDONLY : O_WRONLY); /* takes the lowest free */
+}
+
 int main(int argc, char **argv)
 {
+    occupy_standard_descriptors();
     if (argc > 1 && strncmp(argv[1], "__", 2) == 0)
         return engine_child_main(argc, argv);
     return finish(dispatch(argc, argv));

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all commands share, and the small ones: help, version, completion, keys, endpoint test, serve PROJECT."""
+import contextlib
 import json
 import os
 import re
@@ -55,6 +56,21 @@ def test_output_that_does_not_arrive_is_a_failure(example, tmp_path):
     assert closed.returncode == 1 and "standard output" in closed.stderr
 
 
+def test_standard_descriptors_that_are_closed(example, tmp_path):
+    """Nothing else may get their numbers: a log line would go into it."""
+    server = subprocess.Popen(["sh", "-c", f"exec '{BIN}' serve '{example('public-metrics')}' --api-port 0 --admin-port 0 "
+                               f"--cache-dir '{tmp_path / 'cache'}' <&- >&- 2>&-"])
+    try:
+        def numbers():
+            with contextlib.suppress(OSError):
+                return {n: os.readlink(f"/proc/{server.pid}/fd/{n}") for n in os.listdir(f"/proc/{server.pid}/fd")}
+        numbers = wait_for(lambda: (n := numbers()) and any(x.startswith("socket:") for x in n.values()) and n, "its sockets")
+        assert [numbers[n] for n in "012"] == ["/dev/null", "/dev/full", "/dev/null"]
+    finally:
+        server.kill()
+        server.wait()
+
+
 def test_completion_of_bash():
     script = run("completion", "bash").stdout
     ask = 'COMP_WORDS=(offloader %s); COMP_CWORD=%d; _offloader; echo "${COMPREPLY[@]}"'
@@ -74,7 +90,7 @@ def test_keys_that_were_minted_work(tmp_path):
     w.publish("kv", "s1", [('t "1"', 7), ("other", 8)])
     w.endpoint("kv", "kv", tenant="tenant")
     (tmp_path / "keys/keys.yml").unlink()
-    minted = [run("keys", "create", "--id", f"k{i}", "--tenant", 't "1"', "--endpoints", "kv", "--append",
+    minted = [run("keys", "create", "--id", ("k", "true", "null")[i], "--tenant", 't "1"', "--endpoints", "kv", "--append",
                   tmp_path / "keys/keys.yml", *more, "--json") for i, more in
               enumerate(((), ("--expires-at", "2099-01-01T00:00:00Z"), ("--expires-at", "2001-01-01T00:00:00Z")))]
     tokens = [json.loads(m.stdout)["token"] for m in minted]
