@@ -55,21 +55,23 @@ static enum rc fill(struct csv_reader *r, struct err *err)
 
 /*
  * Length of the record at r->at without its line end; *ret_whole with it. False: read on, and the
- * next call goes on where this one stopped.
+ * next call goes on where this one stopped. Line ends are looked for once, not behind each quote.
  */
 static bool find_record(struct csv_reader *r, size_t *ret_n, size_t *ret_whole)
 {
     const char *p = r->raw.p + r->at, *end = p + r->raw.n - r->at;
-    const char *here = p + r->n_scanned, *line_end = NULL;
+    const char *here = p + r->n_scanned, *line_end = NULL; /* @end: there is none */
     while (here < end) {
         if (!line_end || line_end < here)
             line_end = memchr(here, '\n', (size_t)(end - here));
-        const char *stop = line_end && !r->in_quotes ? line_end : end;
+        if (!line_end)
+            line_end = end;
+        const char *stop = r->in_quotes ? end : line_end;
         const char *quote = memchr(here, '"', (size_t)(stop - here));
         if (quote) {
             r->in_quotes = !r->in_quotes; /* a doubled quote flips twice */
             here = quote + 1;
-        } else if (line_end && !r->in_quotes) {
+        } else if (line_end < end && !r->in_quotes) {
             *ret_whole = (size_t)(line_end + 1 - p);
             *ret_n = (size_t)(line_end - p) - (line_end > p && line_end[-1] == '\r');
             return true;

@@ -103,6 +103,17 @@ def test_csv_in_every_form_that_is_allowed(every_type):
     assert rows[3]["t"] is None and rows[3]["at"] == "2025-12-31T22:00:00.000000" and rows[3]["b"] == 2**63 - 1
 
 
+def test_text_with_nul_and_long_text_from_csv_and_parquet(tables):
+    table, server = tables(("id", "INTEGER"), ("t", "VARCHAR"), ("j", "JSON"), scan=True)
+    long = 'say "hi", ' * 20000
+    table.put("nul", [("a.csv", b'id,t,j\n1,a\0b,"""\\u0000"""\n2,"\0",1\n3,"' + long.replace('"', '""').encode() + b'",2\n'),
+                      ("b.parquet", parquet("SELECT 1::INTEGER AS id, 'a' || chr(0) || 'b' AS t, '\"\\u0000\"' AS j UNION ALL "
+                                            "SELECT 2, chr(0), '1' UNION ALL SELECT 3, repeat('say \"hi\", ', 20000), '2'"))], 6)
+    assert attempt(server) is None
+    expected = [{"id": 1, "t": "a\0b", "j": "\0"}, {"id": 2, "t": "\0", "j": 1}, {"id": 3, "t": long, "j": 2}]
+    assert both(server) == expected * 2
+
+
 def cell(column, text):
     cells = {"t": b"a", "i": b"1", "b": b"2", "d": b"0.5", "f": b"true", "day": b"2026-02-28",
              "at": b"2026-02-28T12:00:00Z", "j": b"[]", column: text}
