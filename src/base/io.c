@@ -258,6 +258,12 @@ enum rc io_lock_holder(const char *path, int *ret_pid, struct err *err)
 enum rc io_sha256_file(const char *path, uint8_t ret_digest[32], uint64_t *ret_bytes,
                        struct err *err)
 {
+    return io_sha256_file_told(path, NULL, NULL, ret_digest, ret_bytes, err);
+}
+
+enum rc io_sha256_file_told(const char *path, void (*on_bytes)(void *arg, size_t n), void *arg,
+                            uint8_t ret_digest[32], uint64_t *ret_bytes, struct err *err)
+{
     AUTO(fd_auto) int fd = -1;
     enum rc rc = io_open(path, O_RDONLY, 0, &fd, err);
     if (rc != RC_OK)
@@ -278,6 +284,8 @@ enum rc io_sha256_file(const char *path, uint8_t ret_digest[32], uint64_t *ret_b
             break;
         sha256_add(stream, chunk, (size_t)got);
         total += (uint64_t)got;
+        if (on_bytes)
+            on_bytes(arg, (size_t)got);
     }
     sha256_finish(stream, ret_digest);
     *ret_bytes = total;

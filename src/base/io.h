@@ -54,6 +54,10 @@ MUST_CHECK enum rc io_lock_file(const char *path, int *ret_fd, struct err *err);
 MUST_CHECK enum rc io_lock_holder(const char *path, int *ret_pid, struct err *err);
 MUST_CHECK enum rc io_sha256_file(const char *path, uint8_t ret_digest[32], uint64_t *ret_bytes,
                                   struct err *err);
+/* The same; @on_bytes hears of each piece as it is done. */
+MUST_CHECK enum rc io_sha256_file_told(const char *path, void (*on_bytes)(void *arg, size_t n),
+                                       void *arg, uint8_t ret_digest[32], uint64_t *ret_bytes,
+                                       struct err *err);
 /* Absolute, symbolic links and dots resolved; owned. NULL and errno when it can not be reached. */
 char *path_real(const char *path);
 /* Relative, not empty, and without a `..` step: by its text it can not leave where it starts. */

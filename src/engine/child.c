@@ -74,6 +74,8 @@ static int ingest_main(struct str text)
     if (rc == RC_OK)
         rc = enter_sandbox(&g.job, &err);
     if (rc == RC_OK)
+        rc = child_say_it_works(&err);
+    if (rc == RC_OK)
         rc = ingest_run(&g, &err);
     if (rc != RC_OK)
         say_error(&err);

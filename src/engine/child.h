@@ -61,11 +61,16 @@ MUST_CHECK enum rc csv_create_table(struct ingest *g, struct err *err);
 /* Appends all rows of CSV file @file to it. */
 MUST_CHECK enum rc csv_load(struct ingest *g, size_t file, struct err *err);
 
+/* ---- say.c ---- */
+/* A line on stdout, whole; @line is empty afterwards. Thread-safe. */
+void child_say(struct buf *line);
+/* From now on lines tell that the process works, for as long as it does. */
+MUST_CHECK enum rc child_say_it_works(struct err *err);
+
 /* ---- ingest.c, describe.c, query_host.c ---- */
 MUST_CHECK enum rc ingest_run(struct ingest *g, struct err *err);
-void ingest_progress(struct ingest *g, bool now);
+void ingest_progress(struct ingest *g); /* a line, a few times a second at most */
 int query_main(int argc, char **argv);
 int describe_main(const char *path, const char *format);
-void child_say(struct buf *line); /* a line on stdout */
 
 #endif

@@ -53,8 +53,6 @@ static long read_bytes(void *arg, void *p, size_t n)
     do
         got = read(f->fd, p, n);
     while (got < 0 && errno == EINTR);
-    if (got > 0)
-        f->g->bytes_done += (uint64_t)got;
     return (long)got;
 }
 
@@ -237,7 +235,7 @@ static enum rc flush(struct csv_file *f, struct err *err)
     duckdb_data_chunk_reset(f->chunk);
     f->g->rows_done += f->n_in_chunk;
     f->n_in_chunk = 0;
-    ingest_progress(f->g, false);
+    ingest_progress(f->g);
     return RC_OK;
 }
 

@@ -20,23 +20,13 @@
 #define THREAD_MEMORY_BYTES (UINT64_C(256) << 20)
 #define LIMIT_OPEN_PARTS 200 /* each keeps a file open for as long as rows are read */
 
-void child_say(struct buf *line)
-{
-    struct err err = ERR_INIT;
-    buf_putc(line, '\n');
-    if (!line->failed)
-        IGNORE(io_write_all(STDOUT_FILENO, line->p, line->n, "stdout",
-                            &err)); /* no parent, no one to tell */
-    buf_reset(line);
-}
-
-void ingest_progress(struct ingest *g, bool now)
+void ingest_progress(struct ingest *g)
 {
     int64_t at_us = monotonic_us();
     uint64_t files_done = 0;
     struct buf b;
     struct json_writer w;
-    if (!now && at_us - g->last_progress_us < PROGRESS_EVERY_US)
+    if (at_us - g->last_progress_us < PROGRESS_EVERY_US)
         return;
     g->last_progress_us = at_us;
     for (size_t i = 0; i < g->job.n_files; i++)
@@ -60,11 +50,19 @@ void ingest_progress(struct ingest *g, bool now)
 
 /* ---- before anything is decoded: sizes and digests ---- */
 
+static void on_hashed(void *arg, size_t n)
+{
+    struct ingest *g = arg;
+    g->bytes_done += n;
+    ingest_progress(g);
+}
+
 static enum rc check_files(struct ingest *g, struct err *err)
 {
     for (size_t i = 0; i < g->job.n_files; i++) {
         const struct job_file *f = &g->job.files[i];
-        enum rc rc = io_sha256_file(f->path, g->file_hashes[i], &g->file_sizes[i], err);
+        enum rc rc =
+            io_sha256_file_told(f->path, on_hashed, g, g->file_hashes[i], &g->file_sizes[i], err);
         if (rc == RC_NOT_FOUND)
             return err_set_code(err, RC_INVALID, "missing_file", "%s: the file does not exist",
                                 f->shown_as);
@@ -78,7 +76,6 @@ static enum rc check_files(struct ingest *g, struct err *err)
         if (f->has_sha256 && memcmp(f->sha256, g->file_hashes[i], 32) != 0)
             return err_set_code(err, RC_INVALID, "checksum_mismatch",
                                 "%s: its SHA-256 is not the manifest's", f->shown_as);
-        ingest_progress(g, false);
     }
     return RC_OK;
 }
@@ -127,7 +124,6 @@ static enum rc take_files(struct ingest *g, struct parts *parts, struct err *err
             continue;
         }
         rc = add_parquet(g, i, parts, err);
-        ingest_progress(g, true);
     }
     return rc == RC_OK ? parts_finish(parts, err) : rc;
 }
@@ -150,7 +146,6 @@ static enum rc fill_table(struct ingest *g, const struct parts *parts, struct er
     for (size_t i = 0; rc == RC_OK && i < parts->n; i++) {
         struct str part = parts_get(parts, i);
         rc = sql_run(g->connection, err, "INSERT INTO %s %.*s", g->table, (int)part.n, part.p);
-        ingest_progress(g, false);
     }
     return rc;
 }
@@ -276,7 +271,7 @@ static enum rc take_chunk(struct stream *s, duckdb_data_chunk chunk, struct err 
     if (rc == RC_OK)
         rc = store_writer_add(s->writer, &batch, err);
     s->g->rows_done += n;
-    ingest_progress(s->g, false);
+    ingest_progress(s->g);
     return rc;
 }
 

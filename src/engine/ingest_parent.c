@@ -107,7 +107,7 @@ static enum rc on_line(struct listening *l, struct str line, struct err *err)
     enum rc rc = RC_OK;
     arena_init(&arena, LIMIT_LINE_MEMORY);
     const struct node *root = json_parse(line, &arena, err);
-    l->heard_us = monotonic_us();
+    l->heard_us = monotonic_us(); /* by {"works":true}, too */
     if (!root) {
         rc = err_set(err, RC_INTERNAL, "the ingest process said something that is no JSON");
     } else if (node_get(root, "progress")) {

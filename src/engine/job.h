@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the parent asks of an ingest child, as JSON on its stdin; what it answers is a JSON
- * document a line on its stdout: {"progress":{…}}, {"result":{…}} or {"error":{…}}.
+ * document a line on its stdout: {"progress":{…}}, {"works":true}, {"result":{…}} or {"error":{…}}.
  */
 #ifndef OFFLOADER_ENGINE_JOB_H
 #define OFFLOADER_ENGINE_JOB_H

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """R-06: the ingest child killed, crashed, hung, or short of memory. What serves goes on serving."""
+import contextlib
 import itertools
 import os
 import signal
@@ -8,9 +9,11 @@ import time
 
 from conftest import wait_for
 from observe import stop_child
+from parquet import write
 
 TRIALS = 20
 N_ROWS = 60000
+SLOW_FOR_S, RUN_S, PAUSE_S = 4.5, 0.01, 0.25
 
 
 class Caller:
@@ -69,6 +72,27 @@ def test_twenty_ways_to_lose_an_ingest(serve, project):
     assert hit == TRIALS
     temporary = os.path.join(server.cache, "temporary")
     assert [n for n in os.listdir(temporary) if not n.startswith("query")] == []
+
+
+def test_a_slow_ingest_is_no_hung_one(serve, project):
+    """A process that gets little of the CPU sorts for longer than the limit, without a row to report."""
+    p = project(schema=(("id", "BIGINT"), ("n", "VARCHAR")))
+    p.publish("good", [(1, "one")])
+    server = serve(p.path, OFFLOADER_INGEST_STALL_SECONDS="2", OFFLOADER_REFRESH_INTERVAL="3600")
+    write(p.path / "data/large.parquet", f"SELECT i AS id, 'x' || hash(i) AS n FROM range({N_ROWS * 10}) t(i)")
+    p.publish("large", [], files=[{"path": "large.parquet", "format": "parquet"}], row_count=N_ROWS * 10)
+    refresh = post_refresh(server)
+    child = stop_child(server)
+    end = time.monotonic() + SLOW_FOR_S
+    with contextlib.suppress(ProcessLookupError):  # it may be done before
+        while time.monotonic() < end:
+            os.kill(child, signal.SIGCONT)
+            time.sleep(RUN_S)
+            os.kill(child, signal.SIGSTOP)
+            time.sleep(PAUSE_S)
+        os.kill(child, signal.SIGCONT)
+    refresh.join(60)
+    assert server.dataset("kv")["last_attempted"]["status"] == "ok", server.log()[-2000:]
 
 
 def test_an_ingest_short_of_memory_fails_alone(serve, project, tmp_path):

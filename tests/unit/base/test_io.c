@@ -32,6 +32,11 @@ static char *at(const char *name)
     return path_join(directory, name);
 }
 
+static void count_bytes(void *arg, size_t n)
+{
+    *(size_t *)arg += n;
+}
+
 static void test_write_and_read(void **state)
 {
     (void)state;
@@ -69,6 +74,9 @@ static void test_write_and_read(void **state)
     CHECK_OK("digest", io_sha256_file(path, digest, &bytes, &err), &err);
     sha256("twotwo", 6, want);
     CHECK("digest and size", bytes == 6 && memcmp(digest, want, 32) == 0);
+    size_t told = 0;
+    CHECK_OK("told", io_sha256_file_told(path, count_bytes, &told, digest, &bytes, &err), &err);
+    CHECK("the same, and each byte told", bytes == 6 && told == 6 && memcmp(digest, want, 32) == 0);
 }
 
 static void test_durable_replacement_fails_whole(void **state)

@@ -5,12 +5,14 @@
  */
 #include "base/mem.h"
 #include "base/timeutil.h"
+#include "engine/child.h"
 #include "engine/engine.h"
 #include "engine/process.h"
 #include "unit.h"
 
 #define HOW "OFFLOADER_TEST_CHILD"
 #define N_LINES 2000
+#define WORK_US 2000000      /* longer than the limit of 1 s */
 #define JOB_BYTES (1u << 20) /* more than a pipe holds */
 #define N_FILES 5000         /* whose job is as large */
 
@@ -26,13 +28,20 @@ static int be_hostile(const char *how)
         (void)close(STDOUT_FILENO); /* nothing is in it */
     while (strstr(how, "reads") && getchar() != EOF)
         continue;
+    struct err err = ERR_INIT;
+    if (strstr(how, "tells") && child_say_it_works(&err) != RC_OK)
+        return 1;
+    for (int64_t until_us = monotonic_us() + WORK_US; strstr(how, "works");)
+        if (monotonic_us() > until_us)
+            break;
     if (strstr(how, "says_done"))
         printf("{\"result\":{}}\n");
     if (strstr(how, "leaves")) {
         (void)fflush(stdout);
         return 0;
     }
-    (void)fclose(stdout);
+    if (!strstr(how, "tells"))
+        (void)fclose(stdout);
     for (;;)
         (void)pause();
 }
@@ -100,7 +109,10 @@ static enum rc ingest(bool cancelled, int stall_seconds)
         paths[i] = "/nowhere/a.parquet";
         files[i].path = (char *)(uintptr_t) "a.parquet";
     }
-    return engine_ingest(&job, &report, &err);
+    enum rc rc = engine_ingest(&job, &report, &err);
+    if (rc == RC_OK)
+        ingest_report_done(&report);
+    return rc;
 }
 
 static void test_an_ingest_ends(void **state)
@@ -114,8 +126,9 @@ static void test_an_ingest_ends(void **state)
     } rows[] = {
         {"a stop while it takes nothing", "deaf", true, 60, RC_CANCELLED},
         {"no progress while it takes nothing", "deaf", false, 1, RC_IO},
+        {"at work without a word", "reads tells works says_done leaves", false, 1, RC_OK},
+        {"no progress, though it would tell", "reads tells", false, 1, RC_IO},
         {"done, and does not leave", "reads says_done", false, 60, RC_IO},
-        {"done without a word, and does not leave", "reads", false, 60, RC_IO},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         (void)setenv(HOW, rows[i].how, 1);
