@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Text waits in a spool file until all of it has been seen: only then is it known whether a
- * dictionary pays. A spooled block: rows u32, bytes u32, validity, ends, bytes.
+ * dictionary pays. One file for all columns, as there may be more of them than open files. A
+ * spooled block: rows u32, bytes u32, validity, ends, bytes; until it is encoded, its chunk entry
+ * says where it is.
  */
 #include <fcntl.h>
 #include <unistd.h>
@@ -11,10 +13,10 @@
 #include "base/mem.h"
 #include "store/writer_int.h"
 
-static enum rc open_spool(struct store_writer *w, struct column_build *c, struct err *err)
+static enum rc open_spool(struct store_writer *w, struct err *err)
 {
     AUTO(mem_free_auto) char *path = path_join(w->directory, ".spool");
-    enum rc rc = io_open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600, &c->spool_fd, err);
+    enum rc rc = io_open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600, &w->spool_fd, err);
     if (rc == RC_OK &&
         unlink(path) != 0) /* nobody else needs its name, and a crash leaves nothing */
         return err_set(err, RC_IO, "cannot unlink a spool file");
@@ -24,7 +26,7 @@ static enum rc open_spool(struct store_writer *w, struct column_build *c, struct
 enum rc spool_block(struct store_writer *w, struct column_build *c, struct err *err)
 {
     uint32_t head[2] = {(uint32_t)w->n_in_block, (uint32_t)c->text.n};
-    enum rc rc = c->spool_fd < 0 ? open_spool(w, c, err) : RC_OK;
+    enum rc rc = w->spool_fd < 0 ? open_spool(w, err) : RC_OK;
     if (rc != RC_OK)
         return rc;
     buf_reset(&w->chunk);
@@ -34,8 +36,9 @@ enum rc spool_block(struct store_writer *w, struct column_build *c, struct err *
     buf_put(&w->chunk, c->text.p, c->text.n);
     if (w->chunk.failed || c->text.failed)
         return err_set(err, RC_NO_MEMORY, "out of memory while gathering text");
-    rc = io_pwrite_all(c->spool_fd, w->chunk.p, w->chunk.n, c->spool_bytes, "spool file", err);
-    c->spool_bytes += w->chunk.n;
+    rc = io_pwrite_all(w->spool_fd, w->chunk.p, w->chunk.n, w->spool_bytes, "spool file", err);
+    c->chunks[w->n_blocks] = (struct chunk_entry){.at = w->spool_bytes};
+    w->spool_bytes += w->chunk.n;
     buf_reset(&c->text);
     return rc;
 }
@@ -91,7 +94,6 @@ static void texts_to_codes(struct column_build *c, size_t n_rows, const uint8_t 
 enum rc spool_finish(struct store_writer *w, struct column_build *c, struct err *err)
 {
     bool coded = dictionary_pays(w, c);
-    uint64_t at = 0;
     struct buf block;
     enum rc rc = coded ? write_dictionary(w, c, err) : RC_OK;
     if (!coded)
@@ -100,8 +102,9 @@ enum rc spool_finish(struct store_writer *w, struct column_build *c, struct err 
         c->entry.flags |= COLUMN_NEEDS_NO_ESCAPE;
     buf_init(&block, SIZE_MAX);
     for (size_t i = 0; rc == RC_OK && i < w->n_blocks; i++) {
+        uint64_t at = c->chunks[i].at;
         uint32_t head[2];
-        rc = io_pread_all(c->spool_fd, head, sizeof head, at, "spool file", err);
+        rc = io_pread_all(w->spool_fd, head, sizeof head, at, "spool file", err);
         if (rc != RC_OK)
             break;
         size_t n = (size_t)head[0] * 5 + head[1];
@@ -110,10 +113,9 @@ enum rc spool_finish(struct store_writer *w, struct column_build *c, struct err 
             rc = err_set(err, RC_NO_MEMORY, "out of memory while encoding text");
             break;
         }
-        rc = io_pread_all(c->spool_fd, block.p, n, at + sizeof head, "spool file", err);
+        rc = io_pread_all(w->spool_fd, block.p, n, at + sizeof head, "spool file", err);
         if (rc != RC_OK)
             break;
-        at += sizeof head + n;
         const uint8_t *valid = (const uint8_t *)block.p;
         memcpy(c->text_ends, block.p + head[0], head[0] * sizeof *c->text_ends);
         const char *bytes = block.p + (size_t)head[0] * 5;

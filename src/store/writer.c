@@ -23,7 +23,6 @@ static void init_column(struct column_build *c, const char *name, enum column_ty
     c->entry = empty_entry;
     c->entry.type = (uint32_t)type;
     memcpy(c->entry.name, name, strlen(name));
-    c->spool_fd = -1;
     c->needs_no_escape = true;
     buf_init(&c->text, UINT32_MAX);
     if (c->is_text)
@@ -35,6 +34,7 @@ enum rc store_writer_new(const struct store_writer_options *options, struct stor
 {
     struct store_writer *w = x_alloc0(sizeof *w);
     w->fd = -1;
+    w->spool_fd = -1;
     w->directory = x_strdup(options->directory);
     w->path = path_join(options->directory, STORE_FILE_NAME);
     schema_copy(&w->schema, options->schema);
@@ -69,12 +69,12 @@ void store_writer_free(struct store_writer *w)
         return;
     if (w->fd >= 0)
         (void)close(w->fd); /* finish has fsynced; an unfinished file goes */
+    if (w->spool_fd >= 0)
+        (void)close(w->spool_fd); /* unlinked already */
     if (!w->finished)
         (void)unlink(w->path); /* the directory is thrown away too */
     for (size_t i = 0; i <= w->n_columns; i++) {
         struct column_build *c = &w->columns[i];
-        if (c->spool_fd >= 0)
-            (void)close(c->spool_fd); /* unlinked already */
         distinct_done(&c->distinct);
         buf_done(&c->text);
         mem_free(c->chunks);

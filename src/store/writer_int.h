@@ -39,9 +39,6 @@ struct column_build {
     uint8_t valid[BLOCK_ROWS];
     struct buf text; /* bytes of the block's texts */
     uint32_t text_ends[BLOCK_ROWS];
-    /* text: blocks wait in a spool file until the encoding is known */
-    int spool_fd;
-    uint64_t spool_bytes;
     struct distinct distinct;
     bool needs_no_escape;
 };
@@ -50,6 +47,9 @@ struct store_writer {
     char *directory, *path;
     int fd;
     uint64_t at; /* end of the file so far */
+    /* text: blocks wait in a spool file until the encoding is known */
+    int spool_fd;
+    uint64_t spool_bytes;
     struct schema schema;
     int sort_columns[STORE_LIMIT_SORT_COLUMNS];
     int n_sort_columns, tenant_column;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Snapshots of many files: more than DuckDB takes in one statement, and columns that differ from file to file."""
+"""Snapshots of many files, more than DuckDB takes in one statement; columns that differ from file to file, and more
+text columns than an ingest may have files open."""
 import os
 import random
 
@@ -77,3 +78,14 @@ def test_a_finding_names_the_file_among_many(tmp_path):
         attempt = server.post("/datasets/one/refresh").json["attempt"]
         assert attempt["error"]["code"] == "cast_failed"
         assert "one.7.parquet: column `at`, data row 2" in attempt["error"]["message"]
+
+
+def test_eleven_hundred_text_columns(tmp_path):
+    world = World(tmp_path)
+    names = [f"c{i}" for i in range(1100)]
+    world.dataset("wide", [(n, "VARCHAR") for n in names])
+    world.endpoint("wide", "wide", ["c0", "c1099"])
+    world.publish("wide", "s1", [[f"{n} in row {i}" for n in names] for i in range(2)])
+    with running(tmp_path, tmp_path / "cache") as server:
+        assert server.get("/v1/endpoints/wide").rows == [
+            {n: f"{n} in row {i}" for n in ("c0", "c1099")} for i in range(2)]
