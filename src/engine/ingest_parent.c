@@ -108,7 +108,9 @@ static enum rc on_line(struct listening *l, struct str line, struct err *err)
     arena_init(&arena, LIMIT_LINE_MEMORY);
     const struct node *root = json_parse(line, &arena, err);
     l->heard_us = monotonic_us(); /* by {"works":true}, too */
-    if (!root) {
+    if (!root && err->rc == RC_NO_MEMORY) {
+        rc = err->rc;
+    } else if (!root) {
         rc = err_set(err, RC_INTERNAL, "the ingest process said something that is no JSON");
     } else if (node_get(root, "progress")) {
         tell_progress(node_get(root, "progress"), l->job);
