@@ -77,6 +77,35 @@ static void put_csv(struct buf *b, const struct table *t, size_t from, size_t to
     }
 }
 
+/* JSON as text, and nested values of the kinds that have a form of their own in it. */
+static void put_json_column(struct buf *sql, size_t which, size_t column)
+{
+    switch (which) {
+    case 0:
+        buf_printf(sql, "c%zu", column);
+        return;
+    case 1:
+        buf_printf(sql, "[c%zu, NULL]", column);
+        return;
+    case 2:
+        buf_printf(sql, "{'k': c%zu, 'n': ord, 'x': 0.1}", column);
+        return;
+    case 3:
+        buf_printf(sql,
+                   "CASE WHEN c%zu IS NOT NULL THEN MAP {c%zu: "
+                   "{'at': make_timestamp_ns((ord & 1048575) * 77777777 - 5000000000), "
+                   "'day': DATE '1969-12-30' + CAST(ord %% 9 AS INTEGER)}} END",
+                   column, column);
+        return;
+    default:
+        buf_printf(sql,
+                   "CASE WHEN c%zu IS NOT NULL THEN [{'x': ['nan', ord]::FLOAT[2], "
+                   "'at': TIMESTAMPTZ '1969-12-31 23:59:59.999999+00'}] END",
+                   column);
+        return;
+    }
+}
+
 /* A column as a producer may have written it: of another type that agrees, cut to what fits it.
  * Both executors read the same file, so it does not matter what is lost here. */
 static void put_parquet_column(struct buf *sql, struct chance *c, enum column_type type,
@@ -86,12 +115,12 @@ static void put_parquet_column(struct buf *sql, struct chance *c, enum column_ty
         [TYPE_DATE] = {"DATE"},
         [TYPE_TIMESTAMP] = {"TIMESTAMP", "TIMESTAMP_MS", "TIMESTAMP_NS",
                             "TIMESTAMP WITH TIME ZONE"},
-        [TYPE_VARCHAR] = {"VARCHAR"},
+        [TYPE_VARCHAR] = {"VARCHAR", "ENUM ('a', 'A', 'one', 'key-1', 'key-2', '0', '')", "UUID"},
         [TYPE_INTEGER] = {"INTEGER", "SMALLINT", "TINYINT", "UTINYINT", "USMALLINT"},
         [TYPE_BIGINT] = {"BIGINT", "UINTEGER", "INTEGER"},
-        [TYPE_DOUBLE] = {"DOUBLE", "FLOAT", "DECIMAL(18,3)"},
+        [TYPE_DOUBLE] = {"DOUBLE", "FLOAT", "DECIMAL(18,3)", "DECIMAL(38,1)", "DECIMAL(38,18)"},
         [TYPE_BOOLEAN] = {"BOOLEAN"},
-        [TYPE_JSON] = {"VARCHAR", "list", "struct"},
+        [TYPE_JSON] = {"text", "list", "struct", "map", "array"},
     };
     size_t n = 0;
     while (n < ARRAY_LEN(types[type]) && types[type][n])
@@ -102,12 +131,12 @@ static void put_parquet_column(struct buf *sql, struct chance *c, enum column_ty
                    "CASE WHEN c%zu BETWEEN TIMESTAMP '1700-01-01' AND TIMESTAMP '2200-01-01' THEN "
                    "CAST(c%zu AS %s) END",
                    column, column, types[type][which]);
+    else if (type == TYPE_VARCHAR && which == 2) /* no text of ours is one */
+        buf_printf(sql, "CAST(md5(c%zu) AS UUID)", column);
     else if (type != TYPE_JSON)
         buf_printf(sql, "TRY_CAST(c%zu AS %s)", column, types[type][which]);
-    else if (which == 0)
-        buf_printf(sql, "c%zu", column);
     else
-        buf_printf(sql, which == 1 ? "[c%zu, NULL]" : "{'k': c%zu, 'n': ord, 'x': 0.1}", column);
+        put_json_column(sql, which, column);
 }
 
 static enum rc write_parquet(const struct table *t, struct chance *c, duckdb_connection connection,
