@@ -96,13 +96,11 @@ static bool holds(duckdb_logical_type type, type_test is)
     return found;
 }
 
-/* @path becomes the expression of that field of the struct @of. */
-static void init_field(struct buf *path, const char *of, const char *name)
+/* @path becomes the expression of a field of the struct @of. */
+static void init_field(struct buf *path, const char *of, idx_t i)
 {
     buf_init(path, SIZE_MAX);
-    buf_printf(path, "struct_extract(%s, ", of);
-    sql_put_text(path, name);
-    buf_putc(path, ')');
+    buf_printf(path, "struct_extract_at(%s, %llu)", of, (unsigned long long)i + 1);
 }
 
 /* ---- the value ---- */
@@ -110,18 +108,34 @@ static void init_field(struct buf *path, const char *of, const char *name)
 /* @of is the expression of the value; @depth names the lambda's variable. */
 static void put_nested(struct buf *b, duckdb_logical_type type, const char *of, int depth);
 
+static bool has_nameless_field(duckdb_logical_type type)
+{
+    bool found = false;
+    for (idx_t i = 0; !found && i < duckdb_struct_type_child_count(type); i++) {
+        char *name = duckdb_struct_type_child_name(type, i);
+        found = !*name;
+        duckdb_free(name);
+    }
+    return found;
+}
+
 static void put_struct(struct buf *b, duckdb_logical_type type, const char *of, int depth)
 {
-    buf_printf(b, "CASE WHEN %s IS NULL THEN NULL ELSE struct_pack(", of);
+    bool is_packed = !has_nameless_field(type); /* no SQL names it; the slower object has it */
+    buf_printf(b, "CASE WHEN %s IS NULL THEN NULL ELSE %s(", of,
+               is_packed ? "struct_pack" : "json_object");
     for (idx_t i = 0; i < duckdb_struct_type_child_count(type); i++) {
         char *name = duckdb_struct_type_child_name(type, i);
         duckdb_logical_type child = duckdb_struct_type_child_type(type, i);
         struct buf path;
-        init_field(&path, of, name);
+        init_field(&path, of, i);
         if (i)
             buf_putc(b, ',');
-        sql_put_name(b, name);
-        buf_put_literal(b, " := ");
+        if (is_packed)
+            sql_put_name(b, name);
+        else
+            sql_put_text(b, name);
+        buf_put_cstr(b, is_packed ? " := " : ", ");
         put_nested(b, child, buf_cstr(&path), depth);
         buf_done(&path);
         duckdb_destroy_logical_type(&child);
@@ -198,14 +212,12 @@ static void put_misfit(struct buf *b, duckdb_logical_type type, const char *of, 
 static void put_misfit_field(struct buf *b, duckdb_logical_type type, idx_t i, const char *of,
                              int depth)
 {
-    char *name = duckdb_struct_type_child_name(type, i);
     duckdb_logical_type child = duckdb_struct_type_child_type(type, i);
     struct buf path;
-    init_field(&path, of, name);
+    init_field(&path, of, i);
     put_misfit(b, child, buf_cstr(&path), depth);
     buf_done(&path);
     duckdb_destroy_logical_type(&child);
-    duckdb_free(name);
 }
 
 /* Of the list @of, whose elements have the parts @types, called @names behind the element. */

@@ -212,6 +212,29 @@ def test_parquet_types_that_agree(tables):
     assert wrong == []
 
 
+def renamed(body, old, new):
+    """A Parquet file with another name for a field: in its footer, each name stands behind its length."""
+    n = int.from_bytes(body[-8:-4], "little")
+    footer = body[-8 - n:-8].replace(bytes([len(old)]) + old, bytes([len(new)]) + new)
+    return body[:-8 - n] + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+
+
+def test_names_of_fields_in_nested_columns(tables):
+    table, server = tables(("id", "INTEGER"), ("j", "JSON"), scan=True)
+    body = parquet("SELECT 1::INTEGER AS id, {'it''s \"x\"': {'qq': 'nan'::DOUBLE, 'a.b': DATE '2026-01-01'}, 'e0': [TIMESTAMP '2026-01-01'], "
+                   "'end': {'select': 1.5::DOUBLE}} AS j")
+    for name in (b"qq", b"A.B", b"", b"'"):
+        table.put(f"s{name.hex()}", [("a.parquet", renamed(body, b"qq", name))], 1)
+        assert attempt(server) is None, name
+        ((_, j),) = (row.values() for row in both(server))
+        first, second = j.pop('it\'s "x"').items()
+        assert first[0].upper().startswith(name.decode().upper()) and first[1] is None and second[1] == "2026-01-01", name
+        assert [*j.values()] == [["2026-01-01T00:00:00.000000"], {"select": 1.5}]
+    beyond = parquet("SELECT 1::INTEGER AS id, {'qq': DATE '12026-01-01'} AS j")
+    table.put("beyond", [("a.parquet", renamed(beyond, b"qq", b""))], 1)
+    assert attempt(server)[1] == "cast_failed"
+
+
 MISFITS = [
     ("INTEGER", "1::BIGINT"), ("INTEGER", "1::UINTEGER"), ("BIGINT", "1::UBIGINT"), ("BIGINT", "1::HUGEINT"),
     ("BIGINT", "1.0::DOUBLE"), ("DOUBLE", "1::INTEGER"), ("DATE", "TIMESTAMP '2026-01-01'"), ("TIMESTAMP", "DATE '2026-01-01'"),
