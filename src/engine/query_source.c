@@ -88,19 +88,19 @@ bool bridge_file_size(uint64_t source, uint32_t file, uint64_t *ret)
 static bool read_piece(uint32_t file, uint64_t offset, void *to, uint32_t n)
 {
     struct connection *c = current;
-    char head[WIRE_HEAD_BYTES];
+    char head[WIRE_HEAD_BYTES], room[64];
     uint32_t n_body;
     uint8_t fine;
-    struct buf ask;
-    buf_init(&ask, 64);
+    /* No memory of its own: a question that cannot be asked would be waited for without end. */
+    struct buf ask = {.p = room, .capacity = sizeof room, .limit_bytes = sizeof room};
     size_t began = wire_begin(&ask, WIRE_RANGE);
     bytes_put_u32(&ask, file);
     bytes_put_u64(&ask, offset);
     bytes_put_u32(&ask, n);
     wire_finish(&ask, began);
-    bool sent = wire_write(c->fd, ask.p, ask.n);
-    buf_done(&ask);
-    if (!sent || !wire_read(c->fd, head, sizeof head) || !wire_read(c->fd, &fine, 1))
+    assert(!ask.failed);
+    if (!wire_write(c->fd, ask.p, ask.n) || !wire_read(c->fd, head, sizeof head) ||
+        !wire_read(c->fd, &fine, 1))
         _exit(1);
     memcpy(&n_body, head, sizeof n_body);
     if (head[4] != WIRE_BYTES || n_body != (fine ? n + 1 : 1))
