@@ -199,6 +199,7 @@ static enum rc put_from(struct ingest *g, struct host_source *s, struct buf *fro
     if (s->has_table)
         buf_printf(from, "%sSELECT * FROM %s", parts.n ? " UNION ALL " : "", table);
     buf_putc(from, ')');
+    g->table = NULL; /* its name ends with this call */
     if (rc == RC_OK && from->failed)
         rc = err_set(err, RC_NO_MEMORY, "out of memory for a source");
     parts_done(&parts);

@@ -307,7 +307,8 @@ static double start_time_seconds(void)
         known = wall_us() - (int64_t)(ago * 1e6);
         atomic_store(&kept_us, known);
     }
-    return (double)(known / 1000) / 1000;
+    int64_t known_ms = known / 1000;
+    return (double)known_ms / 1000;
 }
 
 static double open_descriptors(void)

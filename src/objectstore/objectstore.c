@@ -353,7 +353,7 @@ static enum rc read_remote(struct objectstore *o, const struct location *l,
     net_response_done(&r);
     if (rc == RC_OK && s.n_done < n)
         return err_set(err, RC_CORRUPT, "'%s' ends before byte %llu", l->text,
-                       (unsigned long long)(offset + n));
+                       (unsigned long long)offset + n);
     return rc;
 }
 

@@ -271,12 +271,11 @@ static void schedule(struct machine *m, const struct tally *t, const struct temp
 /* D8: one that does not verify goes, and what was the target before it stays. */
 static void set_target(struct machine *m, const struct tally *t, enum verdict v)
 {
-    if (v == VERDICT_CUTOVER) {
-        put_id(m->previous_id, NULL);
-    } else if (v == VERDICT_SWAP && !t->active_is_broken) {
+    if (v == VERDICT_SWAP && !t->active_is_broken) {
         put_id(m->previous_id, m->active_id);
         memcpy(m->previous_origin, m->active_origin, 32);
-    } else if (v == VERDICT_SWAP && strcmp(m->previous_id, t->fresh_id) == 0) {
+    } else if (v == VERDICT_CUTOVER ||
+               (v == VERDICT_SWAP && strcmp(m->previous_id, t->fresh_id) == 0)) {
         put_id(m->previous_id, NULL);
     }
 }

@@ -59,11 +59,13 @@ static ALWAYS_INLINE void unpack_eights(const uint8_t *p, size_t n, unsigned bit
 }
 
 #define UNPACK(b)                                                                                  \
-    case b:                                                                                        \
-        unpack_eights(p, n, b, base, to);                                                          \
+    case (b):                                                                                      \
+        unpack_eights(p, n, (b), base, to);                                                        \
         break;
 #define UNPACK_7(b)                                                                                \
-    UNPACK(b) UNPACK(b + 1) UNPACK(b + 2) UNPACK(b + 3) UNPACK(b + 4) UNPACK(b + 5) UNPACK(b + 6)
+    UNPACK(b)                                                                                      \
+    UNPACK((b) + 1)                                                                                \
+    UNPACK((b) + 2) UNPACK((b) + 3) UNPACK((b) + 4) UNPACK((b) + 5) UNPACK((b) + 6)
 
 static void unpack(const uint8_t *p, size_t n, unsigned bits, uint64_t base, int64_t *to)
 {

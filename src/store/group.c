@@ -407,7 +407,8 @@ static void prepare(struct store_scratch *x)
     grouping = (struct group_state){0};
     for (int i = 0; i < q->n_groups; i++)
         grouping.group_columns[grouping.n_group_columns++] = q->outputs[q->groups[i]].column;
-    grouping.n_words = (size_t)(grouping.n_group_columns + (grouping.n_group_columns + 63) / 64);
+    grouping.n_words =
+        (size_t)grouping.n_group_columns + ((size_t)grouping.n_group_columns + 63) / 64;
     for (int i = 0; i < q->n_outputs; i++) {
         const struct query_output *o = &q->outputs[i];
         bool ordered = false;
