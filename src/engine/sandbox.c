@@ -234,26 +234,26 @@ static size_t low_word(int argument)
 
 #define DENY (SECCOMP_RET_ERRNO | EPERM)
 
-/* Allowed when the low word of @argument has these bits of @mask; else denied. */
-static void allow_bits(struct filter *f, int number, int argument, uint32_t mask, uint32_t bits)
+/* The low word of @argument has these bits of @mask: @then; else: @otherwise. */
+static void judge_bits(struct filter *f, int number, int argument, uint32_t mask, uint32_t bits,
+                       uint32_t then, uint32_t otherwise)
 {
     unless_equal_skip(f, (uint32_t)number, 5);
     load(f, low_word(argument));
     emit(f, (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, mask));
     unless_equal_skip(f, bits, 1);
-    answer(f, SECCOMP_RET_ALLOW);
-    answer(f, DENY);
+    answer(f, then);
+    answer(f, otherwise);
 }
 
-/* Denied when the low word of @argument has these bits of @mask; else allowed. */
+static void allow_bits(struct filter *f, int number, int argument, uint32_t mask, uint32_t bits)
+{
+    judge_bits(f, number, argument, mask, bits, SECCOMP_RET_ALLOW, DENY);
+}
+
 static void deny_bits(struct filter *f, int number, int argument, uint32_t mask, uint32_t bits)
 {
-    unless_equal_skip(f, (uint32_t)number, 5);
-    load(f, low_word(argument));
-    emit(f, (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, mask));
-    unless_equal_skip(f, bits, 1);
-    answer(f, DENY);
-    answer(f, SECCOMP_RET_ALLOW);
+    judge_bits(f, number, argument, mask, bits, DENY, SECCOMP_RET_ALLOW);
 }
 
 /* Allowed when the low word of @argument is one of @values; else denied. */
