@@ -10,6 +10,8 @@
 #include "base/timeutil.h"
 #include "store/store_int.h"
 
+#define DOUBLED_BYTES (8u << 20) /* an array grows to twice its size up to this */
+
 static _Thread_local struct store_scratch *guarded;
 
 void guard_enter(struct store_scratch *x)
@@ -58,11 +60,12 @@ void store_install_bus_handler(void)
     (void)sigaction(SIGBUS, &action, NULL); /* fails only on a bad number */
 }
 
-/* What is large leaves no copy behind in malloc's keeping, and grows in smaller steps. */
+/* What is large leaves no copy behind in malloc's keeping, and past DOUBLED_BYTES it grows in
+ * smaller steps. */
 static void grow_large(struct store_scratch *x, struct array *a, size_t n_bytes)
 {
-    size_t grown;
-    if (__builtin_add_overflow(n_bytes, n_bytes / 4, &grown))
+    size_t grown, more = n_bytes < DOUBLED_BYTES ? n_bytes : n_bytes / 4;
+    if (__builtin_add_overflow(n_bytes, more, &grown))
         store_escape(x, RC_NO_MEMORY);
     void *p = try_alloc(grown);
     if (!p)
