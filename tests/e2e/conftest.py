@@ -69,7 +69,9 @@ class Answer:
 class Server:
     def __init__(self, project, cache, env=None, binary=BIN):
         self.project, self.cache, self.extra, self.binary = str(project), str(cache), env or {}, binary
-        self.api_port, self.admin_port = free_port(), free_port()
+        self.api_port = self.admin_port = free_port()
+        while self.admin_port == self.api_port:  # a port that was let go may be given again
+            self.admin_port = free_port()
         self.log_path = self.cache + ".log"
         self.process, self.timeout_s = None, 30
 
