@@ -65,23 +65,34 @@ static enum rc walk_directory(struct walk *w, const char *path, const char *rela
 
 /* ---- what offloader.yml names ---- */
 
+static const struct node *parse_named(struct str offloader_yml, struct arena *arena)
+{
+    struct errlist findings = ERRLIST_INIT; /* who loads it tells them */
+    const struct node *root = yaml_parse(offloader_yml, "offloader.yml", arena, &findings);
+    errlist_done(&findings);
+    return root;
+}
+
+/* Borrowed; NULL: it is not there, or no text. */
+static const char *named(const struct node *root, const char *key)
+{
+    const struct node *n = node_get(root, key);
+    return n && n->kind == NODE_STRING ? n->text.p : NULL;
+}
+
 char *project_named(struct str offloader_yml, const char *key)
 {
     struct arena arena;
-    struct errlist findings = ERRLIST_INIT;
     arena_init(&arena, LIMIT_TREE_BYTES);
-    const struct node *root = yaml_parse(offloader_yml, "offloader.yml", &arena, &findings);
-    const struct node *n = node_get(root, key);
-    char *named = n && n->kind == NODE_STRING ? x_strndup(n->text.p, n->text.n) : NULL;
-    errlist_done(&findings);
+    const char *found = named(parse_named(offloader_yml, &arena), key);
+    char *ret = found ? x_strdup(found) : NULL;
     arena_done(&arena);
-    return named;
+    return ret;
 }
 
 /* The keys file may be anywhere and have any name. One that is not there yet adds nothing. */
-static void add_keys(struct walk *w, const char *root, struct str offloader_yml)
+static void add_keys(struct walk *w, const char *root, const char *keys)
 {
-    AUTO(mem_free_auto) char *keys = project_named(offloader_yml, "keys");
     AUTO(mem_free_auto) char *path = keys ? path_join(root, keys) : NULL;
     struct stat st;
     if (path && stat(path, &st) == 0)
@@ -89,10 +100,8 @@ static void add_keys(struct walk *w, const char *root, struct str offloader_yml)
 }
 
 /* A directory of datasets or endpoints is read even where its path has a step that is hidden. */
-static enum rc add_hidden(struct walk *w, const char *root, struct str offloader_yml,
-                          const char *key, struct err *err)
+static enum rc add_hidden(struct walk *w, const char *root, const char *directory, struct err *err)
 {
-    AUTO(mem_free_auto) char *directory = project_named(offloader_yml, key);
     if (!directory || (*directory != '.' && !strstr(directory, "/.")))
         return RC_OK;
     AUTO(mem_free_auto) char *path = path_join(root, directory);
@@ -103,18 +112,21 @@ static enum rc add_hidden(struct walk *w, const char *root, struct str offloader
 
 static enum rc add_named(struct walk *w, const char *root, const char *file, struct err *err)
 {
+    struct arena arena;
     struct buf text;
     struct err unused = ERR_INIT;
     enum rc rc = RC_OK;
+    arena_init(&arena, LIMIT_TREE_BYTES);
     buf_init(&text, LIMIT_YAML_BYTES);
     if (io_read_file(file, &text, &unused) == RC_OK) { /* else it names nothing */
-        struct str yaml = {text.p, text.n};
-        add_keys(w, root, yaml);
-        rc = add_hidden(w, root, yaml, "datasets_dir", err);
+        const struct node *yaml = parse_named((struct str){text.p, text.n}, &arena);
+        add_keys(w, root, named(yaml, "keys"));
+        rc = add_hidden(w, root, named(yaml, "datasets_dir"), err);
         if (rc == RC_OK)
-            rc = add_hidden(w, root, yaml, "endpoints_dir", err);
+            rc = add_hidden(w, root, named(yaml, "endpoints_dir"), err);
     }
     buf_done(&text);
+    arena_done(&arena);
     return rc;
 }
 
@@ -123,11 +135,11 @@ enum rc project_walk_fingerprint(const char *path, uint8_t ret[32], struct err *
 {
     struct stat st;
     bool is_directory = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-    AUTO(mem_free_auto) char *named =
+    AUTO(mem_free_auto) char *asked =
         is_directory ? path_join(path, "offloader.yml") : x_strdup(path);
-    AUTO(mem_free_auto) char *file = path_real(named);
+    AUTO(mem_free_auto) char *file = path_real(asked);
     if (!file || stat(file, &st) != 0)
-        return err_set_errno(err, RC_IO, errno, "cannot look at '%s'", named);
+        return err_set_errno(err, RC_IO, errno, "cannot look at '%s'", asked);
     struct walk w = {.hash = sha256_new()};
     const char *slash = strrchr(file, '/');
     AUTO(mem_free_auto) char *root = x_strndup(file, slash == file ? 1 : (size_t)(slash - file));
