@@ -193,6 +193,7 @@ static void run_plan(struct job *j)
             job_finish(j);
             return;
         }
+        j->err = (struct err)ERR_INIT; /* a worker starts afresh */
     }
     if (!j->is_away)
         job_go_away(j);
