@@ -99,14 +99,10 @@ static void stop(struct call *c, enum rc why, const char *message)
     query_pool_stop(&c->lease, c->number);
 }
 
-/* While the process works, whether it says something or not: is there a reason to stop it? False:
- * it was told, and has had its time. */
-static bool look(struct call *c)
+/* Is there a reason to stop it? */
+static void look(struct call *c, int64_t now_us)
 {
     const struct query_control *control = c->control;
-    int64_t now_us = monotonic_us();
-    if (now_us < c->look_us)
-        return true;
     c->look_us = now_us + LOOK_US;
     if (c->stopping != RC_OK)
         query_pool_stop(&c->lease, c->number); /* it may have been between two statements */
@@ -114,6 +110,15 @@ static bool look(struct call *c)
         stop(c, RC_CANCELLED, "the caller went away");
     else if (control->deadline_us && now_us > control->deadline_us)
         stop(c, RC_TIMEOUT, "the query passed its deadline");
+}
+
+/* While the process works, whether it says something or not. False: it was told to stop, and has
+ * had its time. */
+static bool may_go_on(struct call *c)
+{
+    int64_t now_us = monotonic_us();
+    if (now_us >= c->look_us)
+        look(c, now_us);
     return c->stopping == RC_OK || now_us <= c->give_up_us;
 }
 
@@ -124,7 +129,7 @@ static bool read_exactly(struct call *c, void *p, size_t n)
     while (n > 0) {
         struct pollfd fd = {c->lease.fd, POLLIN, 0};
         int ready = poll(&fd, 1, LOOK_US / 1000);
-        if ((ready < 0 && errno != EINTR) || !look(c))
+        if ((ready < 0 && errno != EINTR) || !may_go_on(c))
             return false;
         if (ready <= 0)
             continue;
@@ -185,7 +190,7 @@ static enum rc send_range(struct call *c, struct err *err)
     uint32_t n = bytes_get_u32(&in);
     if (in.failed || file >= c->source->n_files || n > WIRE_RANGE_BYTES)
         return broken(c, err);
-    (void)look(c); /* nothing is read for one that is to stop */
+    look(c, monotonic_us()); /* nothing is read for one that is to stop */
     size_t began = wire_begin(&c->out, WIRE_BYTES);
     bytes_put_u8(&c->out, 1);
     bool fine = c->stopping == RC_OK && buf_reserve(&c->out, n) &&
@@ -195,20 +200,13 @@ static enum rc send_range(struct call *c, struct err *err)
     if (c->problem.rc == RC_NOT_FOUND || c->problem.rc == RC_DENIED ||
         c->problem.rc == RC_CONFLICT || c->problem.rc == RC_IO)
         c->problem.rc = RC_UNAVAILABLE;
-    c->look_us = 0;
-    (void)look(c); /* a read that was ended by the deadline says so */
+    look(c, monotonic_us()); /* a read that was ended by the deadline says so */
     if (fine)
         c->out.n += n;
     else if (!c->out.failed)
         c->out.p[c->out.n - 1] = 0;
     wire_finish(&c->out, began);
     return send_out(c, err);
-}
-
-static enum query_type type_of(const struct query *q, int output)
-{
-    const struct query_output *o = &q->outputs[output];
-    return query_output_type(q->schema->columns[o->column].type, o->aggregate);
 }
 
 static enum rc take_rows(struct call *c, struct err *err)
@@ -221,7 +219,7 @@ static enum rc take_rows(struct call *c, struct err *err)
         bool fine = c->n_rows < q->limit;
         for (int j = 0; j < q->n_outputs; j++) {
             bytes_get_value(&in, &values[j]);
-            fine &= value_fits(&values[j], type_of(q, j));
+            fine &= value_fits(&values[j], query_type_of(q, j));
         }
         if (in.failed || !fine)
             return broken(c, err);
@@ -245,10 +243,10 @@ static bool is_position(const struct query *q, const struct query_result *end)
     if (end->n_last != q->n_order + (q->grouped ? q->n_groups : 1))
         return false;
     for (int i = 0; i < q->n_order; i++)
-        if (!value_fits(&end->last[n++], type_of(q, q->order[i].output)))
+        if (!value_fits(&end->last[n++], query_type_of(q, q->order[i].output)))
             return false;
     for (int i = 0; q->grouped && i < q->n_groups; i++)
-        if (!value_fits(&end->last[n++], type_of(q, q->groups[i])))
+        if (!value_fits(&end->last[n++], query_type_of(q, q->groups[i])))
             return false;
     return q->grouped || end->last[n].kind == VALUE_INT; /* the ordinal */
 }

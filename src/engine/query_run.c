@@ -214,11 +214,9 @@ static void open_chunk(struct page *p, duckdb_data_chunk chunk)
         if (p->sql->position[i] < 0)
             continue;
         duckdb_vector v = duckdb_data_chunk_get_vector(chunk, (idx_t)p->sql->position[i]);
-        const struct query_output *o = &q->outputs[i];
-        p->cells[i] = (struct cells){
-            .data = duckdb_vector_get_data(v),
-            .mask = duckdb_vector_get_validity(v),
-            .type = query_output_type(q->schema->columns[o->column].type, o->aggregate)};
+        p->cells[i] = (struct cells){.data = duckdb_vector_get_data(v),
+                                     .mask = duckdb_vector_get_validity(v),
+                                     .type = query_type_of(q, i)};
     }
     p->ordinals =
         duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, (idx_t)p->sql->n_selected));

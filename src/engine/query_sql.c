@@ -75,8 +75,7 @@ static enum bind_type filter_type(enum column_type t)
 
 static enum bind_type output_bind(const struct query *q, int output)
 {
-    const struct query_output *o = &q->outputs[output];
-    switch (query_output_type(q->schema->columns[o->column].type, o->aggregate)) {
+    switch (query_type_of(q, output)) {
     case OUT_DATE:
         return BIND_DATE;
     case OUT_TIMESTAMP:

@@ -33,6 +33,12 @@ enum query_type query_output_type(enum column_type column, enum aggregate aggreg
     return OUT_TEXT;
 }
 
+enum query_type query_type_of(const struct query *q, int output)
+{
+    const struct query_output *o = &q->outputs[output];
+    return query_output_type(q->schema->columns[o->column].type, o->aggregate);
+}
+
 bool value_fits(const struct value *v, enum query_type type)
 {
     if (v->kind == VALUE_NULL)

@@ -58,6 +58,8 @@ struct query_output {
 };
 /* The type of an output, by the column's type and the aggregate. */
 enum query_type query_output_type(enum column_type column, enum aggregate aggregate);
+struct query;
+enum query_type query_type_of(const struct query *q, int output);
 /* May an output of @type hold @v? Encoders take it for granted: for values from another process. */
 bool value_fits(const struct value *v, enum query_type type);
 
