@@ -85,11 +85,11 @@ def test_a_slow_ingest_is_no_hung_one(serve, project):
     child = stop_child(server)
     end = time.monotonic() + SLOW_FOR_S
     with contextlib.suppress(ProcessLookupError):  # it may be done before
-        while time.monotonic() < end:
+        while refresh.is_alive() and time.monotonic() < end:
             os.kill(child, signal.SIGCONT)
-            time.sleep(RUN_S)
+            refresh.join(RUN_S)
             os.kill(child, signal.SIGSTOP)
-            time.sleep(PAUSE_S)
+            refresh.join(PAUSE_S)
         os.kill(child, signal.SIGCONT)
     refresh.join(60)
     assert server.dataset("kv")["last_attempted"]["status"] == "ok", server.log()[-2000:]

@@ -122,4 +122,14 @@ static inline void rows_write(const char *directory, size_t n_rows, size_t n_bat
     store_writer_free(w);
 }
 
+/* The same, opened. */
+static inline struct store *rows_open(const char *directory, size_t n_rows, size_t n_batch)
+{
+    struct err err = ERR_INIT;
+    struct store *store = NULL;
+    rows_write(directory, n_rows, n_batch);
+    CHECK_OK("it opens", store_open(directory, &store, &err), &err);
+    return store;
+}
+
 #endif

@@ -18,11 +18,9 @@ static char words[MANY_ROWS][32];
 
 static int set_up(void **state)
 {
-    struct err err = ERR_INIT;
     (void)state;
     directory = unit_directory();
-    rows_write(directory, MANY_ROWS, 1000);
-    CHECK_OK("it opens", store_open(directory, &store, &err), &err);
+    store = rows_open(directory, MANY_ROWS, 1000);
     scratch = store_scratch_new();
     for (size_t i = 0; i < MANY_ROWS; i++)
         test_word(i, words[i]);

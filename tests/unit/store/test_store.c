@@ -14,11 +14,9 @@ static struct store_scratch *scratch;
 
 static int set_up(void **state)
 {
-    struct err err = ERR_INIT;
     (void)state;
     directory = unit_directory();
-    rows_write(directory, MANY_ROWS, 777);
-    CHECK_OK("it opens", store_open(directory, &store, &err), &err);
+    store = rows_open(directory, MANY_ROWS, 777);
     scratch = store_scratch_new();
     return 0;
 }

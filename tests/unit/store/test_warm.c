@@ -16,12 +16,10 @@ static struct store_scratch *scratch;
 
 static int set_up(void **state)
 {
-    struct err err = ERR_INIT;
     (void)state;
     if (!mkdtemp(directory))
         return -1;
-    rows_write(directory, N_ROWS, 8192);
-    CHECK_OK("open", store_open(directory, &store, &err), &err);
+    store = rows_open(directory, N_ROWS, 8192);
     scratch = store_scratch_new();
     /* Nothing is read along with what is asked for. */
     CHECK_INT("map", madvise((void *)(uintptr_t)store->map, store->n_map, MADV_RANDOM), 0);
