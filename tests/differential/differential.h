@@ -47,6 +47,8 @@ static inline bool chance_is(struct chance *c, int percent)
 #define TABLE_FILES 4
 #define LARGE_ROWS 8192 /* more than a block of the store */
 #define DEEP_ROWS 65536 /* pages beyond so many rows are asked for */
+/* A table of more has a column of each encoding: no chance decides whether a run meets them all. */
+#define DEEPEST_ROWS ((size_t)3 * DEEP_ROWS)
 
 struct table {
     struct arena arena; /* owns everything */
@@ -82,6 +84,9 @@ struct request {
     struct value seek[TABLE_COLUMNS * 3 + 4];
 };
 void request_make(struct request *r, const struct table *t, struct chance *c);
+/* Of a table of more than DEEPEST_ROWS: a page near its end, ordered by every column, which takes
+ * the store several passes. */
+void request_make_deepest(struct request *r, const struct table *t, struct chance *c);
 /* The same request with other values in its filters. */
 void request_vary(struct request *r, const struct table *t, struct chance *c);
 void request_print(const struct request *r);

@@ -99,7 +99,7 @@ static void put_json_column(struct buf *sql, size_t which, size_t column)
         return;
     default:
         buf_printf(sql,
-                   "CASE WHEN c%zu IS NOT NULL THEN [{'x': ['nan', ord]::FLOAT[2], "
+                   "CASE WHEN c%zu IS NOT NULL THEN [{'x': ['nan'::FLOAT, ord]::FLOAT[2], "
                    "'at': TIMESTAMPTZ '1969-12-31 23:59:59.999999+00'}] END",
                    column);
         return;

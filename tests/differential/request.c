@@ -94,7 +94,7 @@ static void choose_order(struct request *r, const struct table *t, struct chance
     }
 }
 
-void request_make(struct request *r, const struct table *t, struct chance *c)
+static struct query *begin_request(struct request *r, const struct table *t)
 {
     *r = (struct request){.query = {.schema = &t->schema}};
     struct query *q = &r->query;
@@ -104,6 +104,25 @@ void request_make(struct request *r, const struct table *t, struct chance *c)
     q->filters = r->filters;
     q->order = r->order;
     q->seek = r->seek;
+    return q;
+}
+
+void request_make_deepest(struct request *r, const struct table *t, struct chance *c)
+{
+    struct query *q = begin_request(r, t);
+    q->n_outputs = q->n_order = (int)t->schema.n_columns;
+    for (int i = 0; i < q->n_outputs; i++) {
+        r->outputs[i] = (struct query_output){i, AGG_NONE};
+        r->wanted[i] = true;
+        r->order[i] = (struct query_order){q->n_outputs - 1 - i, chance_is(c, 50)};
+    }
+    q->limit = 1 + chance_below(c, 2000);
+    q->offset = t->n_rows - 1 - chance_below(c, 1000);
+}
+
+void request_make(struct request *r, const struct table *t, struct chance *c)
+{
+    struct query *q = begin_request(r, t);
     choose_outputs(r, t, c, chance_is(c, t->n_rows > DEEP_ROWS ? 10 : 50));
     choose_filters(r, t, c);
     choose_order(r, t, c);

@@ -102,11 +102,14 @@ static double odd_double(struct chance *c, bool for_files)
                                               : -(double)INFINITY;
 }
 
+/* Without a @spread: one of many texts of one length. */
 static struct str random_text(struct table *t, struct chance *c, size_t spread)
 {
     char room[64];
-    int n = snprintf(room, sizeof room, "%s%zu", chance_is(c, 50) ? "key-" : "another prefix ",
-                     chance_below(c, spread));
+    int n = spread > 0
+                ? snprintf(room, sizeof room, "%s%zu",
+                           chance_is(c, 50) ? "key-" : "another prefix ", chance_below(c, spread))
+                : snprintf(room, sizeof room, "%08zu", chance_below(c, 100000000));
     char *p = arena_try_strndup(&t->arena, room, (size_t)n);
     assert(p);
     return (struct str){p, (size_t)n};
@@ -181,10 +184,11 @@ static struct str random_string(struct table *t, struct chance *c, enum habit h,
     if (h == HABIT_ONE)
         return STR("one");
     return random_text(t, c,
-                       h == HABIT_FEW    ? 4
-                       : h == HABIT_SOME ? 200
-                       : h == HABIT_MANY ? 100000
-                                         : row / 4 + 1);
+                       h == HABIT_FEW     ? 4
+                       : h == HABIT_SOME  ? 200
+                       : h == HABIT_MANY  ? 100000
+                       : h == HABIT_STEPS ? 0
+                                          : row / 4 + 1);
 }
 
 static int64_t random_date(struct chance *c, enum habit h, size_t row)
@@ -253,6 +257,17 @@ const struct value *table_cell(const struct table *t, size_t row, int column)
     return &t->cells[row * t->schema.n_columns + (size_t)column];
 }
 
+/* Of a table of more than DEEPEST_ROWS: each is encoded in another way. (Ordinals of several files
+ * are split ones.) */
+static const struct {
+    enum column_type type;
+    enum habit habit;
+} deepest[TABLE_COLUMNS] = {
+    {TYPE_INTEGER, HABIT_SOME},    {TYPE_BIGINT, HABIT_MANY}, {TYPE_DOUBLE, HABIT_STEPS},
+    {TYPE_TIMESTAMP, HABIT_STEPS}, {TYPE_INTEGER, HABIT_ONE}, {TYPE_VARCHAR, HABIT_MANY},
+    {TYPE_VARCHAR, HABIT_STEPS},   {TYPE_DOUBLE, HABIT_MANY},
+};
+
 static void fill_column(struct table *t, struct chance *c, int column, bool for_files)
 {
     enum habit h = (enum habit)chance_below(c, N_HABITS);
@@ -262,6 +277,10 @@ static void fill_column(struct table *t, struct chance *c, int column, bool for_
     if (t->n_rows > LARGE_ROWS && chance_is(c, 75)) {
         h = chance_is(c, 65) ? HABIT_RISING : chance_is(c, 50) ? HABIT_SOME : HABIT_STEPS;
         nulls = nulls < 30 ? nulls : 0;
+    }
+    if (t->n_rows > DEEPEST_ROWS) {
+        h = deepest[column].habit;
+        nulls = 0;
     }
     if (column == t->tenant_column)
         h = chance_is(c, 80) ? HABIT_FEW : HABIT_ODD;
@@ -279,6 +298,8 @@ static void choose_sort(struct table *t, struct chance *c)
     size_t n = t->schema.n_columns;
     bool is_large = t->n_rows > LARGE_ROWS;
     int most = (int)chance_below(c, is_large ? 2 : 4);
+    if (t->n_rows > DEEPEST_ROWS) /* not by file, so that a block has rows of several */
+        t->sort_columns[t->n_sort_columns++] = 0;
     if (t->tenant_column >= 0)
         t->sort_columns[t->n_sort_columns++] = t->tenant_column;
     for (size_t i = 0; i < n && t->n_sort_columns < most; i++) {
@@ -295,7 +316,7 @@ static void choose_sort(struct table *t, struct chance *c)
 
 static void cut_into_files(struct table *t, struct chance *c)
 {
-    t->n_files = 1 + chance_below(c, TABLE_FILES);
+    t->n_files = t->n_rows > DEEPEST_ROWS ? TABLE_FILES : 1 + chance_below(c, TABLE_FILES);
     for (size_t i = 1; i < t->n_files; i++) {
         size_t left = t->n_rows - t->starts[i - 1];
         t->starts[i] = t->starts[i - 1] + chance_below(c, left + 1);
@@ -315,8 +336,9 @@ void table_make(struct table *t, struct chance *c, size_t n_rows, bool for_files
     t->schema = (struct schema){t->columns, n};
     for (size_t i = 0; i < n; i++) {
         (void)snprintf(t->names[i], sizeof t->names[i], "col%zu", i);
-        t->columns[i] =
-            (struct column){t->names[i], (enum column_type)chance_below(c, N_COLUMN_TYPES)};
+        t->columns[i] = (struct column){
+            t->names[i], n_rows > DEEPEST_ROWS ? deepest[i].type
+                                               : (enum column_type)chance_below(c, N_COLUMN_TYPES)};
     }
     size_t at = chance_below(c, n);
     enum column_type type = t->columns[at].type;
