@@ -500,35 +500,39 @@ static bool has_unread(const struct http_exchange *x)
 
 /* While draining, kept-alive connections go at once, and new ones that send nothing a little later.
  */
-static void close_idle(struct listener *l, int64_t now_us, bool is_draining)
+static void close_idle(struct listener *l, int64_t now_us, bool is_draining, int *budget)
 {
     int64_t after_us = l->server->options.idle_timeout_us;
-    for (struct http_exchange *x = l->lists[LIST_IDLE].first, *next; x; x = next) {
+    for (struct http_exchange *x = l->lists[LIST_IDLE].first, *next; x && *budget > 0; x = next) {
         next = x->next;
         if (is_draining)
             after_us = x->n_requests > 0 ? 0 : DRAIN_NEW_US;
         bool is_due = now_us - x->since_us >= after_us;
         if (!is_due && !is_draining)
             return; /* those behind it came later */
-        if (is_due && !x->is_closing && !has_unread(x))
+        if (is_due && !x->is_closing && !has_unread(x)) {
             connection_close(x);
+            --*budget;
+        }
     }
 }
 
-void connection_on_tick(struct listener *l, int64_t now_us)
+bool connection_on_tick(struct listener *l, int64_t now_us)
 {
     const struct http_server_options *o = &l->server->options;
     int64_t drain_us = atomic_load(&l->server->drain_from_us);
+    int budget = LIMIT_TICK;
     struct http_exchange *x;
     if (l->accept_waits)
         connection_accept(l);
-    while ((x = expired(l, LIST_HEAD, now_us, o->head_timeout_us)) != NULL) {
+    for (; budget > 0 && (x = expired(l, LIST_HEAD, now_us, o->head_timeout_us)); budget--) {
         connection_refuse(x, 408, "the whole head did not arrive in time", NULL);
         answer_flush(x);
     }
-    close_idle(l, now_us, drain_us && now_us >= drain_us);
-    while ((x = expired(l, LIST_WRITING, now_us, o->write_stall_us)) != NULL)
+    close_idle(l, now_us, drain_us && now_us >= drain_us, &budget);
+    for (; budget > 0 && (x = expired(l, LIST_WRITING, now_us, o->write_stall_us)); budget--)
         on_stall(x, o->write_stall_us);
-    while ((x = expired(l, LIST_LINGER, now_us, LINGER_US)) != NULL)
+    for (; budget > 0 && (x = expired(l, LIST_LINGER, now_us, LINGER_US)); budget--)
         connection_close(x);
+    return budget == 0;
 }

@@ -125,7 +125,8 @@ static void on_free_tick(uv_timer_t *timer)
 static void on_tick(uv_timer_t *timer)
 {
     struct listener *l = timer->data;
-    connection_on_tick(l, loop_now_us(l->loop));
+    if (connection_on_tick(l, loop_now_us(l->loop)))
+        (void)uv_timer_start(timer, on_tick, TICK_AGAIN_US / 1000, TICK_US / 1000); /* it is open */
 }
 
 static void on_listener_closed(uv_handle_t *handle)

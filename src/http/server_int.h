@@ -26,6 +26,8 @@
 #define LINGER_US 1000000
 #define LIMIT_LINGERING 256 /* a listener; past it the oldest goes at once */
 #define TICK_US 50000
+#define TICK_AGAIN_US 1000 /* when more is due than a tick ends */
+#define LIMIT_TICK 32      /* connections: answers of others wait while they are ended */
 #define DRAIN_NEW_US                                                                               \
     1000000               /* a new connection's time to send its first request while draining      \
                            */
@@ -115,7 +117,8 @@ void connection_refuse(struct http_exchange *x, int status, const char *message,
                        const struct http_request *r);
 /* Reads, if it did not: into the head or the body, or to drop it while it lingers. */
 void connection_read_on(struct http_exchange *x);
-void connection_on_tick(struct listener *l, int64_t now_us);
+/* Ends what is due, at most LIMIT_TICK of it. True: more may be due. */
+bool connection_on_tick(struct listener *l, int64_t now_us);
 void connection_move(struct http_exchange *x, enum list_id to);
 /* The current request's bytes are done with: what is left moves to the front of the buffer, which
  * goes back to the listener when nothing is. */
