@@ -67,6 +67,12 @@ void thread_take_short_turns(void)
         (void)syscall(SYS_sched_setattr, 0, &s, 0); /* a hint: a refusal costs nothing */
 }
 
+void thread_give_way(void)
+{
+    /* On Linux the call is about one thread: 0 is this one. */
+    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + THREAD_GIVE_WAY_NICE);
+}
+
 void thread_join(pthread_t t)
 {
     must_be_zero(pthread_join(t, NULL), "pthread_join");

@@ -17,6 +17,12 @@ void thread_join(pthread_t t);
  * under another scheduling policy than the usual one. sched(7), EEVDF's custom slice.
  */
 void thread_take_short_turns(void);
+/* For a thread that works long at a time: the brief ones, ours and those of a proxy or caller on the
+ * same machine, come before it. A hint, as nice(1): where nobody else wants the CPU it has all of
+ * it. */
+void thread_give_way(void);
+#define THREAD_GIVE_WAY_NICE                                                                       \
+    5 /* a third of the weight of others; work in the background has less */
 
 void mutex_init(pthread_mutex_t *m);
 void mutex_done(pthread_mutex_t *m);

@@ -14,6 +14,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "base/timeutil.h"
 #include "engine/spawn.h"
 
@@ -74,7 +75,7 @@ enum rc process_start_sockets(struct process *p, const char *const *args, int *r
         (void)setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     }
     if (rc == RC_OK)
-        rc = spawn(p, args, theirs, n_sockets + 2, 0, err);
+        rc = spawn(p, args, theirs, n_sockets + 2, THREAD_GIVE_WAY_NICE, err);
     for (int i = 0; i < n; i++) {
         (void)close(theirs[i + 2]); /* the child's ends */
         if (rc != RC_OK)

@@ -39,8 +39,8 @@ static void become_child(const int *fds, int n_fds, int nice, pid_t parent, char
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     (void)setrlimit(RLIMIT_CORE, &no_core);
-    /* Lower is never refused; capped at 19. */
-    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + nice);
+    /* Of the main thread's, for the one that spawns may be a worker that gives way. Capped at 19. */
+    (void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, (id_t)parent) + nice);
     (void)execv("/proc/self/exe", args);
     _exit(127);
 }

@@ -12,9 +12,9 @@
 
 /*
  * `/proc/self/exe @args…` (NULL-ended, without the program), with @fds as its descriptors 0, 1, 3,
- * 4, … (-1: /dev/null), standard error, and no others; @nice is added to its niceness. It dies with
- * the calling thread. Returns once it runs its own program: its pid, or -1 and errno. Any thread
- * but an event loop's: it waits for the exec, about half a millisecond.
+ * 4, … (-1: /dev/null), standard error, and no others; @nice is added to the main thread's
+ * niceness. It dies with the calling thread. Returns once it runs its own program: its pid, or -1
+ * and errno. Any thread but an event loop's: it waits for the exec, about half a millisecond.
  */
 pid_t spawn_child(const char *const *args, const int *fds, int n_fds, int nice);
 

@@ -107,10 +107,10 @@ static struct queue *next_queue(struct pool *p, int64_t now_us)
     return remote_may ? &p->remote : local_may ? &p->local : NULL;
 }
 
-static void wake_for_what_may_run(struct pool *p, int64_t now_us)
+/* For one more worker. Signalled without the lock, or whoever wakes would wait for it. */
+static bool has_work(struct pool *p, int64_t now_us)
 {
-    if (p->busy < p->n_workers && next_queue(p, now_us))
-        cond_signal(&p->work);
+    return p->busy < p->n_workers && next_queue(p, now_us) != NULL;
 }
 
 static bool is_cancelled(const struct pool_job *j)
@@ -153,6 +153,7 @@ static void *worker_main(void *arg)
 {
     struct worker *w = arg;
     struct pool *p = w->pool;
+    thread_give_way();
     mutex_lock(&p->lock);
     while (!p->stopping) {
         int64_t from_us = monotonic_us();
@@ -167,9 +168,11 @@ static void *worker_main(void *arg)
         w->local_from_us = is_remote ? 0 : from_us;
         struct pool_job *j = pop(q); /* gone after it has run */
         lane_look(&q->lane, q->n, from_us);
-        wake_for_what_may_run(p, from_us);
+        bool is_more = has_work(p, from_us);
         tell_keeper(p, from_us);
         mutex_unlock(&p->lock);
+        if (is_more)
+            cond_signal(&p->work);
         run_one(w, j, from_us);
         int64_t took_us = monotonic_us() - from_us;
         mutex_lock(&p->lock);
@@ -210,7 +213,8 @@ static void *keeper_main(void *arg)
         }
         if (p->stopping)
             break;
-        wake_for_what_may_run(p, now_us);
+        if (has_work(p, now_us))
+            cond_signal(&p->work);
         p->keeper_until_us = next_deadline(p, now_us);
         if (p->keeper_until_us == INT64_MAX)
             cond_wait(&p->time, &p->lock);
@@ -280,23 +284,32 @@ void pool_free(struct pool *p)
     mem_free(p);
 }
 
-enum rc pool_submit(struct pool *p, struct pool_job *j)
+static enum rc take_in(struct pool *p, struct pool_job *j, bool *ret_may_run)
 {
     LOCKED(&p->lock);
     struct queue *q = j->is_remote ? &p->remote : &p->local;
     int64_t now_us = monotonic_us(), next_us;
     bool has_room = j->is_remote ? remote_has_room(p) : local_has_room(p, now_us, &next_us);
+    *ret_may_run = has_room && p->busy < p->n_workers;
     lane_look(&q->lane, q->n, now_us);
     tell_keeper(p, now_us);
-    if (p->stopping || q->n >= p->queue_limit ||
-        !lane_offer(&q->lane, has_room && p->busy < p->n_workers, q->n))
+    if (p->stopping || q->n >= p->queue_limit || !lane_offer(&q->lane, *ret_may_run, q->n))
         return RC_BUSY;
     j->queued_us = now_us;
     lane_on_queued(&q->lane, q->n, now_us);
     push(q, j);
-    cond_signal(&p->work);
     tell_keeper(p, now_us);
     return RC_OK;
+}
+
+enum rc pool_submit(struct pool *p, struct pool_job *j)
+{
+    bool may_run = false;
+    enum rc rc = take_in(p, j, &may_run);
+    /* Where none may run it now, a worker that ends its job looks again, or the keeper. */
+    if (rc == RC_OK && may_run)
+        cond_signal(&p->work);
+    return rc;
 }
 
 void pool_gauges(struct pool *p, struct pool_gauges *ret)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """remote_scan: the rows of local_table, few bytes, deadlines, crashes, and only the snapshot's own files."""
+import contextlib
 import glob
 import importlib.machinery
 import importlib.util
@@ -210,6 +211,24 @@ def test_a_caller_that_hangs_up_stops_its_query(remote, web):
     web.clear_faults()
     wait_for(lambda: "offloader_pool_busy 0" in server.admin("/metrics").body.decode(), "the worker to be free")
     assert server.get("/v1/endpoints/rows_remote_scan?day=2026-01-21").status == 200
+
+
+def test_what_works_long_gives_way(remote):
+    """Lookups come first: workers and query processes have a lower priority than the loops."""
+    server = remote()
+    assert server.get("/v1/endpoints/rows_remote_scan?limit=1").status == 200
+    own = os.getpriority(os.PRIO_PROCESS, server.process.pid)
+
+    def niceness():
+        found = set()
+        for task in glob.glob(f"/proc/{server.process.pid}/task/*"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # that of the start ends about now
+                with open(f"{task}/comm") as comm:
+                    found.add((comm.read().strip(), os.getpriority(os.PRIO_PROCESS, int(os.path.basename(task)))))
+        return {n for n in found if n[0] in ("http", "worker")}
+
+    wait_for(lambda: niceness() == {("http", own), ("worker", own + 5)}, "each worker to set its own")
+    assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in server.children("__query")} == {own + 5}
 
 
 def test_a_killed_process_is_replaced(remote):
