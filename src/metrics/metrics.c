@@ -102,6 +102,7 @@ static struct shard *shard_adopt(void)
 static struct shard *shard(void)
 {
     if (UNLIKELY(!own_shard)) {
+        assert(metrics_state.n_fine_bounds); /* metrics_init was called: the key is ours */
         own_shard = shard_adopt();
         (void)pthread_setspecific(shard_key, own_shard); /* fails only for lack of memory: a leak */
     }

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "cache/cache_int.h"
+#include "metrics/metrics.h"
 #include "unit.h"
 
 static struct cache *new_cache(uint64_t entries, uint64_t bytes)
@@ -259,5 +260,6 @@ int main(void)
         cmocka_unit_test(test_put_keeps_what_is_there),
         cmocka_unit_test(test_threads),
     };
+    metrics_init(NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "base/timeutil.h"
+#include "metrics/metrics.h"
 #include "pool/pool.h"
 #include "unit.h"
 
@@ -277,5 +278,6 @@ int main(void)
         cmocka_unit_test(test_a_pool_with_room_is_not_saturated),
         cmocka_unit_test(test_freeing_sheds_what_waits),
     };
+    metrics_init(NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
