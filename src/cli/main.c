@@ -83,7 +83,7 @@ int usage_error(const struct command *c, const char *format, ...)
 
 static void print_usage(FILE *to)
 {
-    fprintf(to, "offloader serves published snapshots as governed REST endpoints.\n\n"
+    fprintf(to, "offloader serves published snapshots as named REST endpoints.\n\n"
                 "Usage: offloader <command> [flags]\n\nCommands:\n");
     for (size_t i = 0; commands[i]; i++)
         fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
@@ -101,7 +101,7 @@ static int print_help(const struct command *c)
         (void)snprintf(left, sizeof left, "--%s%s%s", f->name, f->argument ? " " : "",
                        f->argument ? f->argument : "");
         printf("  %-26s %s", left, f->help);
-        if (f->otherwise)
+        if (f->otherwise && *f->otherwise)
             printf(" (default %s)", f->otherwise);
         printf("\n");
     }

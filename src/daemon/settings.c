@@ -40,7 +40,7 @@ struct variable {
 
 static const struct variable variables[] = {
     {"OFFLOADER_CONFIG", TEXT, AT(config), 0, 0, NULL,
-     "offloader.yml, or the directory that holds it (required)"},
+     "offloader.yml, its directory, or a gs:// or s3:// prefix (required)"},
     {"OFFLOADER_SECRET_KEY_BASE", TEXT, AT(secret), 0, 0, NULL,
      "at least 32 bytes; keys internal HMACs (required)"},
     {"OFFLOADER_CACHE_DIR", TEXT, AT(cache_dir), 0, 0, "/var/lib/offloader/cache",
@@ -313,7 +313,7 @@ static void check_required(const struct settings *s, struct errlist *findings)
     if (!s->config)
         errlist_add(findings, FINDING_ERROR, "environment", 0, 0, "OFFLOADER_CONFIG", "missing",
                     NULL,
-                    "is required: the path of offloader.yml or of the directory that holds it");
+                    "is required: offloader.yml, its directory, or a gs:// or s3:// prefix");
     if (!s->secret)
         errlist_add(findings, FINDING_ERROR, "environment", 0, 0, "OFFLOADER_SECRET_KEY_BASE",
                     "missing", NULL,

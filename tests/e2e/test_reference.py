@@ -62,6 +62,7 @@ def check_cli(text):
     assert "serve" in commands and "validate" in commands
     for command in commands:
         assert re.search(rf"offloader {command}\b", text), f"cli.md does not tell of `offloader {command}`"
+    assert not [c for c in commands if "(default )" in help_of(c)], "a default that is nothing"
     flags = {f for c in commands for f in re.findall(r"--([a-z][a-z-]*)", help_of(c))}
     compare("flags", flags | {"help", "version"}, set(re.findall(r"--([a-z][a-z-]*[a-z])", text)) | {"help", "version"})
 
