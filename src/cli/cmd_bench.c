@@ -240,8 +240,7 @@ static const struct flag flags[] = {
 const struct command command_bench = {
     .name = "bench",
     .summary = "Load an endpoint of a running server; print throughput and percentiles.",
-    .usage = "--endpoint NAME [--url URL] [--key TOKEN] [--params QUERY] [--connections N] "
-             "[--seconds N] [--rate N]",
+    .usage = "--endpoint NAME | --targets FILE [flags]",
     .example = "offloader bench --endpoint usage_summary --key @key.txt "
                "--params 'from=2026-08-04&to=2026-08-31' --rate 500",
     .flags = flags,
