@@ -34,9 +34,9 @@ MUST_CHECK enum rc io_write_file(const char *path, const void *p, size_t n, mode
 /* The same for a file that is there: links to it, its owner, group and mode stay, or nothing is
  * changed. RC_NOT_FOUND: there is none. */
 MUST_CHECK enum rc io_replace_file(const char *path, const void *p, size_t n, struct err *err);
-/* As io_write_file for @text with a checksum after it (appended to @text), and its reading back:
- * RC_CORRUPT when a bit has changed. */
-MUST_CHECK enum rc io_write_checked(const char *path, struct buf *text, mode_t mode,
+/* As io_write_file for @object, JSON with a member at least, which gets one more: `crc32c`. And its
+ * reading back: RC_CORRUPT when a bit has changed. */
+MUST_CHECK enum rc io_write_checked(const char *path, struct buf *object, mode_t mode,
                                     struct err *err);
 MUST_CHECK enum rc io_read_checked(const char *path, struct buf *ret, struct err *err);
 MUST_CHECK enum rc io_stat(const char *path, struct stat *ret, struct err *err);

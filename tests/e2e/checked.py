@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small files with a checksum behind their text (src/base/io_checked.c)."""
+"""Small JSON files with a checksum (src/base/io_checked.c), as earlier releases wrote them: behind the text."""
 import json
 
 
@@ -20,6 +20,6 @@ def write_checked(path, text):
 def forget_checksum(facts):
     """Makes a snapshot.json one of the releases that knew no checksum of the store."""
     with open(facts, encoding="utf-8") as f:
-        document = json.loads(f.read().split("\n")[0])
-    del document["store_crc32c"]
+        document = json.loads(f.read())
+    del document["store_crc32c"], document["crc32c"]
     write_checked(facts, json.dumps(document))

@@ -195,7 +195,7 @@ def leftovers(s):
     d = s.dataset("kv")
     kept = {x["snapshot_id"] for x in (d["active_snapshot"], d["previous_snapshot"]) if x}
     directories = glob.glob(f"{s.cache}/snapshots/kv/*/")
-    names = {json.loads(open(f"{x}/snapshot.json").read().split("\n")[0])["snapshot_id"] for x in directories}
+    names = {json.loads(open(f"{x}/snapshot.json").read())["snapshot_id"] for x in directories}
     others = [f for f in glob.glob(f"{s.cache}/snapshots/kv/*") if not os.path.isdir(f) and not f.endswith("/index.json")]
     records = [f for f in os.listdir(f"{s.cache}/idempotency") if not f.endswith(".json")]
     wrong = [] if names == kept and len(directories) == len(kept) else [sorted(names), sorted(kept)]

@@ -79,6 +79,44 @@ static void test_write_and_read(void **state)
     CHECK("the same, and each byte told", bytes == 6 && told == 6 && memcmp(digest, want, 32) == 0);
 }
 
+/* What is kept in the cache is JSON that any program reads, and every bit of it counts. */
+static void test_checked(void **state)
+{
+    (void)state;
+    static const char start[] = "{\"a\":1,\"crc32c\":\"", earlier[] = "{\"a\":1}";
+    struct err err = ERR_INIT;
+    struct buf b;
+    AUTO(mem_free_auto) char *path = at("checked");
+    buf_init(&b, 1024);
+    buf_put_cstr(&b, earlier);
+    CHECK_OK("written", io_write_checked(path, &b, 0600, &err), &err);
+    buf_done(&b);
+    buf_init(&b, 1024);
+    CHECK_OK("read", io_read_checked(path, &b, &err), &err);
+    CHECK_INT("one object", b.n, sizeof start - 1 + 8 + 3);
+    CHECK("its last member", memcmp(b.p, start, sizeof start - 1) == 0);
+    CHECK("its end", memcmp(b.p + b.n - 3, "\"}\n", 3) == 0);
+    for (size_t i = 0; i < b.n * 8; i++) {
+        struct buf again;
+        b.p[i / 8] ^= (char)(1 << i % 8);
+        CHECK_OK("a bit", io_write_file(path, b.p, b.n, 0600, &err), &err);
+        b.p[i / 8] ^= (char)(1 << i % 8);
+        buf_init(&again, 1024);
+        CHECK_INT("is found", io_read_checked(path, &again, &err), RC_CORRUPT);
+        buf_done(&again);
+        err = (struct err)ERR_INIT;
+    }
+    buf_done(&b);
+    buf_init(&b, 1024);
+    buf_printf(&b, "%s\n%08x\n", earlier, crc32c(0, earlier, sizeof earlier - 1));
+    CHECK_OK("earlier", io_write_file(path, b.p, b.n, 0600, &err), &err);
+    buf_done(&b);
+    buf_init(&b, 1024);
+    CHECK_OK("an earlier release's", io_read_checked(path, &b, &err), &err);
+    CHECK_INT("without its end", b.n, sizeof earlier - 1);
+    buf_done(&b);
+}
+
 static void test_durable_replacement_fails_whole(void **state)
 {
     (void)state;
@@ -266,6 +304,7 @@ int main(void)
 #define IN_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
     const struct CMUnitTest tests[] = {
         IN_DIRECTORY(test_write_and_read),
+        IN_DIRECTORY(test_checked),
         IN_DIRECTORY(test_durable_replacement_fails_whole),
         IN_DIRECTORY(test_replacement_changes_nothing_else),
         IN_DIRECTORY(test_at_places),
