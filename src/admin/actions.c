@@ -428,7 +428,7 @@ static bool pass_idempotency(struct action *a, struct str key)
         return true;
     if (!is_key(key)) {
         set_error(a, 400, "bad_request",
-                  "Idempotency-Key must be 1 to 200 visible ASCII characters");
+                  "Idempotency-Key must stand once, with 1 to 200 visible ASCII characters");
         return false;
     }
     a->key = x_strndup(key.p, key.n);
@@ -474,11 +474,6 @@ static void answer_now(struct action *a)
                                           : (struct str){"", 0};
     admin_answer(a->admin, a->x, a->status, "application/json", extra, &a->answer, a->request_id);
     action_free(a);
-}
-
-static bool wants_async(struct str prefer)
-{
-    return prefer.n >= 13 && memmem(prefer.p, prefer.n, "respond-async", 13) != NULL;
 }
 
 static void answer_accepted(struct admin *admin, struct http_exchange *x, const char *request_id)
@@ -541,9 +536,12 @@ void action_begin(struct admin *admin, struct http_exchange *x, const struct htt
     keep_request(a, path, r->body);
     memcpy(a->request_id, request_id, strlen(request_id) + 1);
     buf_init(&a->answer, 1u << 20);
-    struct str key = http_header_get(r, "idempotency-key", NULL);
+    int n_keys = 0;
+    struct str key = http_header_get(r, "idempotency-key", &n_keys);
+    if (n_keys > 1) /* which of them is meant nobody knows: acted on, a repeat might act again */
+        key = (struct str){"", 0};
     if (pass_idempotency(a, key) && pass_dataset_and_body(a))
-        start(a, wants_async(r->prefer));
+        start(a, http_prefers(r->prefer, STR("respond-async")));
     else if (a->key)
         start(a, false); /* the refusal is kept, and a loop waits for no disk */
     else

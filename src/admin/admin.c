@@ -63,21 +63,24 @@ void admin_answer(struct admin *a, struct http_exchange *x, int status, const ch
     buf_done(&h);
 }
 
-void admin_error(struct admin *a, struct http_exchange *x, int status, const char *family,
-                 const char *message, const char *request_id)
+static void answer_error(struct admin *a, struct http_exchange *x, int status, const char *family,
+                         const char *message, struct str extra, const char *request_id)
 {
     struct buf body;
-    struct str extra = {"", 0};
     if (status == 401)
         extra = STR("WWW-Authenticate: Bearer\r\n");
     else if (status == 503)
         extra = STR("Retry-After: 1\r\n");
-    else if (status == 405)
-        extra = STR("Allow: GET, HEAD, POST\r\n");
     buf_init(&body, 65536);
     error_body(&body, family, message, request_id);
     admin_answer(a, x, status, "application/json", extra, &body, request_id);
     buf_done(&body);
+}
+
+void admin_error(struct admin *a, struct http_exchange *x, int status, const char *family,
+                 const char *message, const char *request_id)
+{
+    answer_error(a, x, status, family, message, (struct str){"", 0}, request_id);
 }
 
 static void answer_page(struct admin *a, struct http_exchange *x, int status,
@@ -172,6 +175,21 @@ static void answer_get(struct admin *a, struct http_exchange *x, enum page page,
     buf_done(&body);
 }
 
+static bool is_endpoint(struct str path)
+{
+    return str_starts(path, ENDPOINT_PREFIX) && path.n > sizeof ENDPOINT_PREFIX - 1;
+}
+
+/* The header line of a 405: what this path answers. Nothing is there: what the port answers. */
+static struct str allowed_at(struct str path)
+{
+    if (action_exists(path))
+        return STR("Allow: POST\r\n");
+    if (find_page(path) < N_PAGES || is_endpoint(path))
+        return STR("Allow: GET, HEAD\r\n");
+    return STR("Allow: GET, HEAD, POST\r\n");
+}
+
 static void route(struct admin *a, struct http_exchange *x, const struct http_request *r,
                   struct str path, const char *request_id)
 {
@@ -181,16 +199,15 @@ static void route(struct admin *a, struct http_exchange *x, const struct http_re
     if (page < N_PAGES && is_get) {
         if (!pages[page].is_guarded || pass_guard(a, x, r, request_id))
             answer_get(a, x, page, request_id);
-    } else if (is_get && str_starts(path, ENDPOINT_PREFIX) && path.n > prefix) {
+    } else if (is_get && is_endpoint(path)) {
         serve_endpoint(a->options.serve, x, r, (struct str){path.p + prefix, path.n - prefix});
     } else if (action_exists(path) && r->method == HTTP_POST) {
         if (pass_guard(a, x, r, request_id))
             action_begin(a, x, r, path, request_id);
-    } else if (page < N_PAGES || action_exists(path)) {
-        admin_error(a, x, 405, "bad_request", "this method is not answered here", request_id);
-    } else if (!is_get && r->method != HTTP_POST) {
-        admin_error(a, x, 405, "bad_request", "only GET, HEAD and POST are answered here",
-                    request_id);
+    } else if (page < N_PAGES || is_endpoint(path) || action_exists(path) ||
+               (!is_get && r->method != HTTP_POST)) {
+        answer_error(a, x, 405, "bad_request", "this method is not answered here", allowed_at(path),
+                     request_id);
     } else {
         admin_error(a, x, 404, "not_found", "there is nothing at this path", request_id);
     }
@@ -215,11 +232,14 @@ void admin_on_refuse(const struct http_refusal *refusal, struct buf *headers, st
     struct admin *a = arg;
     const struct http_request *r = refusal->r;
     int status = refusal->status;
-    char request_id[REQUEST_ID_BYTES];
+    char request_id[REQUEST_ID_BYTES], decoded[HTTP_LIMIT_TARGET_BYTES];
     request_id_choose(r ? r->request_id : (struct str){NULL, 0}, request_id);
+    struct str path = {decoded, 0};
+    if (!r || !http_decode_path(r->path, decoded, &path.n))
+        path.n = 0;
     buf_put_literal(headers, "Content-Type: application/json\r\nCache-Control: no-store\r\n");
     if (status == 405)
-        buf_put_literal(headers, "Allow: GET, HEAD, POST\r\n");
+        buf_put_str(headers, allowed_at(path));
     if (status == 503)
         buf_put_literal(headers, "Retry-After: 1\r\n");
     headers_admin(a->options.serve, headers, request_id);

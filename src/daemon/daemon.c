@@ -5,6 +5,7 @@
  * opened for one that does not hold; one in a bucket is fetched on a thread of its own, while the
  * ports say what is waited for. Stop: drain, close the API port, stop refresh, close the rest, in
  * reverse. Signals arrive on the main thread by sigwaitinfo; every other thread has them blocked.
+ * While the project on this disk is read, SIGHUP and SIGUSR1 wait, and a stop is an exit.
  */
 #include "daemon/daemon.h"
 
@@ -368,16 +369,16 @@ static void drain(struct daemon *d)
     }
 }
 
-static void on_second_signal(int signal_number)
+static void end_at_once(int signal_number)
 {
     (void)signal_number;
     _exit(0);
 }
 
-/* From here on the main thread may wait for others: a second signal must not wait with it. */
-static void obey_second_signal(void)
+/* Where nobody takes signals by sigwaitinfo, one that asks for the end must not wait. */
+static void obey_stop_at_once(void)
 {
-    struct sigaction action = {.sa_handler = on_second_signal};
+    struct sigaction action = {.sa_handler = end_at_once};
     sigset_t set;
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
@@ -393,7 +394,7 @@ static void obey_second_signal(void)
  */
 static void stop(struct daemon *d)
 {
-    obey_second_signal();
+    obey_stop_at_once(); /* the main thread waits for others now */
     if (d->has_boot_thread)
         thread_join(d->boot_thread);
     refresh_stop(d->refresh);
@@ -432,6 +433,9 @@ int daemon_run(const struct daemon_options *options)
     metrics_init(d.settings->release);
     cursor_set_secret(d.settings->secret, strlen(d.settings->secret));
     raise_descriptor_limit();
+    handled_signals(&set);
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL); /* threads inherit it */
+    obey_stop_at_once();
     store_install_bus_handler();
     (void)signal(SIGPIPE, SIG_IGN);
     enum rc rc = objectstore_new(options->is_trial, &d.store, &err);
@@ -445,8 +449,7 @@ int daemon_run(const struct daemon_options *options)
         objectstore_free(d.store);
         return 1;
     }
-    handled_signals(&set);
-    (void)pthread_sigmask(SIG_BLOCK, &set, NULL); /* threads inherit it */
+    (void)pthread_sigmask(SIG_BLOCK, &set, NULL); /* again: the stop signals too */
     rc = start(&d, &err);
     if (rc != RC_OK) {
         tell_failure(&err);

@@ -36,6 +36,7 @@ struct variable {
     const char *help;
 };
 
+#define LIMIT_ADMIN_TOKEN_BYTES 4096
 #define AT(member) offsetof(struct settings, member)
 
 static const struct variable variables[] = {
@@ -51,7 +52,7 @@ static const struct variable variables[] = {
     {"OFFLOADER_ADMIN_BIND", ADDRESS, AT(admin_bind), 0, 0, "127.0.0.1",
      "address the admin port binds to"},
     {"OFFLOADER_ADMIN_TOKEN", TEXT, AT(admin_token), 0, 0, NULL,
-     "at least 16 bytes; without it guarded routes refuse"},
+     "at least 16 visible ASCII characters, no comma; without it guarded routes refuse"},
     {"OFFLOADER_LOG_LEVEL", LEVEL, AT(log_level), 0, 0, "info", "debug, info, warn or error"},
     {"OFFLOADER_LOG_FORMAT", FORMAT, AT(log_format), 0, 0, NULL,
      "json or text (default: text on a terminal)"},
@@ -155,7 +156,10 @@ static int word_of(const struct variable *v, const char *value, const char *cons
     for (int i = 0; words[i]; i++)
         if (strcmp(value, words[i]) == 0)
             return i;
-    bad(findings, v->name, "must be one of: %s", v->help);
+    if (v->kind == SWITCH)
+        bad(findings, v->name, "must be on or off");
+    else
+        bad(findings, v->name, "must be one of: %s", v->help);
     return -1;
 }
 
@@ -224,6 +228,15 @@ static bool are_origins(const char *value)
         p += n + (p[n] == ',');
     }
     return true;
+}
+
+/* What a bearer token may hold (auth/token.c): another could be sent by nobody. */
+static bool is_token(const char *value)
+{
+    size_t n = 0;
+    while (value[n] > ' ' && value[n] < 0x7f && value[n] != ',')
+        n++;
+    return value[n] == 0 && n <= LIMIT_ADMIN_TOKEN_BYTES;
 }
 
 /* It stands in a header and in labels of metrics. */
@@ -322,6 +335,9 @@ static void check_required(const struct settings *s, struct errlist *findings)
         bad(findings, "OFFLOADER_SECRET_KEY_BASE", "must have at least 32 bytes");
     if (s->admin_token && *s->admin_token && strlen(s->admin_token) < 16)
         bad(findings, "OFFLOADER_ADMIN_TOKEN", "must have at least 16 bytes");
+    else if (s->admin_token && !is_token(s->admin_token))
+        bad(findings, "OFFLOADER_ADMIN_TOKEN",
+            "must be at most 4096 visible ASCII characters without a comma");
     if (s->api_port && s->api_port == s->admin_port)
         bad(findings, "OFFLOADER_ADMIN_PORT", "must differ from OFFLOADER_API_PORT");
 }

@@ -49,6 +49,8 @@ struct http_request {
 
 /* A further header by name without regard to case. n_found tells how many there were. */
 struct str http_header_get(const struct http_request *r, const char *name, int *ret_n_found);
+/* Whether @preference stands among those of a Prefer header, without regard to case. */
+bool http_prefers(struct str prefer, struct str preference);
 
 /* All lines of a list-valued field as one list in @room (HTTP_LIMIT_HEAD_BYTES are always enough).
  */

@@ -249,3 +249,16 @@ bool http_compress(enum http_coding coding, struct str in, struct buf *out)
     }
     return false;
 }
+
+bool http_prefers(struct str prefer, struct str preference)
+{
+    for (size_t at = 0; at < prefer.n;) {
+        size_t n = 0;
+        while (at + n < prefer.n && prefer.p[at + n] != ',' && prefer.p[at + n] != ';')
+            n++;
+        if (str_eq_nocase(str_trim((struct str){prefer.p + at, n}), preference))
+            return true;
+        at += n + 1;
+    }
+    return false;
+}

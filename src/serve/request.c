@@ -65,20 +65,6 @@ static bool is_granted(const struct job *j)
     return ordinal >= 0 && (j->key->endpoint_bits[ordinal / 64] >> (ordinal % 64) & 1);
 }
 
-/* `Prefer: count=exact`, among other preferences. */
-static bool wants_count(struct str prefer)
-{
-    for (size_t at = 0; at < prefer.n;) {
-        size_t n = 0;
-        while (at + n < prefer.n && prefer.p[at + n] != ',' && prefer.p[at + n] != ';')
-            n++;
-        if (str_eq_nocase(str_trim((struct str){prefer.p + at, n}), STR("count=exact")))
-            return true;
-        at += n + 1;
-    }
-    return false;
-}
-
 static bool make_plan(struct job *j, const struct http_request *r, struct str tenant)
 {
     char message[PLAN_MESSAGE_BYTES] = "";
@@ -86,7 +72,7 @@ static bool make_plan(struct job *j, const struct http_request *r, struct str te
         .shape = j->endpoint->shape,
         .tenant = tenant,
         .query_string = r->query,
-        .count_exact = wants_count(j->prefer),
+        .count_exact = http_prefers(j->prefer, STR("count=exact")),
     };
     enum rc rc = plan_request(&in, &j->arena, &j->plan, message);
     if (rc == RC_OK)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """POST actions (admin.md): idempotency, joined refreshes, async, webhook events, bodies, order of checks."""
+import contextlib
 import glob
 import hashlib
+import http.client
 import json
 import os
 import signal
@@ -74,6 +76,24 @@ def test_keys_are_1_to_200_visible_characters(s):
     for key, fine in (("!", True), ("~" * 200, True), ("x" * 201, False), ("", False), ("a b", False), ("\x80", False)):
         r = s.admin("/hold", "POST", ADMIN_TOKEN, {"Idempotency-Key": key})
         assert (r.status == 200) == fine and r.status in (200, 400), key
+
+
+def test_a_key_that_stands_twice_acts_on_nothing(s):
+    connection = http.client.HTTPConnection("127.0.0.1", s.admin_port, timeout=30)
+    with contextlib.closing(connection):
+        connection.putrequest("POST", "/hold")
+        for name, value in (("Authorization", f"Bearer {ADMIN_TOKEN}"), ("Idempotency-Key", "k-1"), ("idempotency-key", "k-2")):
+            connection.putheader(name, value)
+        connection.endheaders()
+        assert connection.getresponse().status == 400
+    assert s.admin("/diagnostics", token=ADMIN_TOKEN).json["held"] is False
+
+
+@pytest.mark.parametrize("prefer, status", [
+    ("respond-async", 202), ("wait=5, Respond-Async", 202), ("respond-async; x=1", 202),
+    ("respond-asynchronous", 200), ("no-respond-async", 200), ("", 200)])
+def test_a_preference_is_a_word(s, prefer, status):
+    assert s.post(REFRESH, headers={"Prefer": prefer}).status == status
 
 
 def test_the_order_of_checks(s):
@@ -271,6 +291,13 @@ def test_reload_says_what_came_of_it(s):
 
 def test_other_methods_and_paths(s):
     assert s.admin(REFRESH, token=ADMIN_TOKEN).status == 405
+    for path, allowed in ((REFRESH, "POST"), ("/reload", "POST"), ("/live", "GET, HEAD"), ("/events", "GET, HEAD"),
+                          ("/v1/endpoints/kv", "GET, HEAD"), ("/nothing", "GET, HEAD, POST")):
+        for method in {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "BREW"} - set(allowed.split(", ")):
+            r = s.admin(path, method, ADMIN_TOKEN)
+            assert (r.status, r.headers.get("allow")) == (405, allowed), (method, path)
+    r = s.admin("/live", "PUT", body=b"{}")  # refused by its head
+    assert (r.status, r.headers["allow"]) == (405, "GET, HEAD")
     assert s.post("/datasets/kv/other").status == 404 and s.post("/datasets//refresh").status == 404
     assert s.post("/datasets/a/b/refresh").status == 404
     assert s.post("/datasets/kv%2Frefresh").json["dataset"] == "kv"  # paths are compared decoded

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process (operations.md, Signals and life cycle): drain (R-09), signals, supervisor, lock, labels."""
+import contextlib
 import json
 import os
 import re
 import signal
 import socket
+import threading
 import time
 
 import pytest
@@ -118,6 +120,66 @@ def test_a_stop_ends_a_running_build(serve, p, tmp_path):
     wait_for(lambda: not os.path.exists(f"/proc/{child}"), "the stopped child to go with its parent")
     s = serve(p.path, cache)
     assert os.listdir(f"{cache}/temporary") == [] or served(s)
+
+
+@pytest.fixture
+def held_in_load(p, tmp_path):
+    """A server that is at the words of warning about its project, and goes on when the pipe they go to is read."""
+    (p.path / "offloader.yml").write_text("version: 1\n")  # keys are required and there are none
+    s = Server(p.path, tmp_path / "c")
+    pipe, log = str(tmp_path / "pipe"), s.log_path
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    filler = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    for size in (4096, 1):
+        with contextlib.suppress(BlockingIOError):
+            while os.write(filler, b"\n" * size):
+                pass
+    s.log_path = pipe
+    s.launch()
+    s.log_path = log
+
+    def blocked():
+        with open(f"/proc/{s.process.pid}/status", encoding="ascii") as f:
+            return int(re.search(r"SigBlk:\s*(\w+)", f.read()).group(1), 16)
+
+    def read_on():
+        os.set_blocking(reader, True)
+        os.close(filler)
+
+        def copy():
+            with open(log, "wb") as f:
+                while part := os.read(reader, 65536):
+                    f.write(part)
+                    f.flush()
+        thread = threading.Thread(target=copy)
+        thread.start()
+        return thread
+    s.read_on = read_on
+    try:
+        wait_for(lambda: blocked() >> (signal.SIGHUP - 1) & 1, "signals to wait while the project is read")
+        yield s
+    finally:
+        s.process.kill()
+        s.process.wait(30)
+        os.close(reader)
+
+
+def test_signals_while_the_project_is_read_wait(held_in_load):
+    s = held_in_load
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        s.process.send_signal(number)
+    copying = s.read_on()
+    wait_for(s.is_live, "the admin port")
+    wait_for(lambda: '"event":"diagnostics"' in s.log(), "the dump that was asked for")
+    wait_for(lambda: s.admin("/diagnostics", token=ADMIN_TOKEN).json["config_sync"]["last_checked"], "the look at the project")
+    assert s.stop() == 0
+    copying.join(30)
+
+
+def test_a_stop_while_the_project_is_read_is_an_exit(held_in_load):
+    held_in_load.process.send_signal(signal.SIGTERM)
+    assert held_in_load.process.wait(20) == 0
 
 
 def test_sigusr1_dumps_diagnostics_to_the_log(serve, p):

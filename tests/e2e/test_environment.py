@@ -45,6 +45,18 @@ def test_required_ones_are_all_named_at_once():
     assert "abcdef" not in done.stderr and "fifteen" not in done.stderr
 
 
+@pytest.mark.parametrize("token", ["has a space in the middle", "comma,comma,comma,comma", "line\nfeed-line-feed",
+                                   "\u00e9-is-not-of-ascii-", "x" * 4097])
+def test_a_token_that_nobody_could_send_is_refused(token):
+    done = start(OFFLOADER_ADMIN_TOKEN=token)
+    assert done.returncode == 1 and "OFFLOADER_ADMIN_TOKEN must be at most 4096 visible" in done.stderr
+    assert token not in done.stderr
+
+
+def test_a_switch_says_what_it_takes():
+    assert "OFFLOADER_ALLOW_LOOPBACK must be on or off" in start(OFFLOADER_ALLOW_LOOPBACK="yes").stderr
+
+
 def test_one_port_cannot_be_both():
     assert "OFFLOADER_ADMIN_PORT must differ" in start(OFFLOADER_API_PORT="4000", OFFLOADER_ADMIN_PORT="4000").stderr
 
