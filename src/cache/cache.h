@@ -72,7 +72,7 @@ void cache_abandon(struct cache *c, struct cache_flight *taken, int why);
 struct cache_entry *cache_get(struct cache *c, struct str key);
 /* Keeps @body under @key unless something is there. */
 void cache_put(struct cache *c, struct str key, const struct cache_body *body);
-/* Drops entries whose keys begin with a generation not in @generations (sorted rising).
+/* Drops entries whose keys begin with a generation not in @keep.
  * Housekeeping: they could never be hit again, but they take room. */
 void cache_drop_generations(struct cache *c, const uint64_t *keep, size_t n_keep);
 

@@ -391,6 +391,8 @@ static void obey_stop_at_once(void)
 /*
  * Refresh first, since actions wait for it; then the admin port, whose pages look at everything
  * else. Views go before refresh: the last reference to a snapshot is given to refresh's janitor.
+ * Answers that a worker has made may still ask the pool to compress them, and wake requests of
+ * other loops that waited for them: the pool and the loops stand until all loops have ended.
  */
 static void stop(struct daemon *d)
 {
@@ -402,11 +404,14 @@ static void stop(struct daemon *d)
     http_server_free(d->admin_server);
     admin_free(d->admin);
     http_server_free(d->api);
-    pool_free(d->pool);
+    pool_stop(d->pool);
     for (int i = 0; i < d->n_loops; i++)
         loop_stop(d->loops[i]);
     for (int i = 0; i < d->n_loops; i++)
+        loop_join(d->loops[i]);
+    for (int i = 0; i < d->n_loops; i++)
         loop_join_free(d->loops[i]);
+    pool_free(d->pool);
     watchdog_free(d->watchdog);
     serve_free(d->serve);
     live_free(d->live);

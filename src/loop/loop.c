@@ -108,13 +108,19 @@ void loop_stop(struct loop *l)
     (void)uv_async_send(&l->wake);
 }
 
+void loop_join(struct loop *l)
+{
+    if (l->is_started)
+        thread_join(l->thread);
+    l->is_started = false;
+    run_messages(l);
+}
+
 void loop_join_free(struct loop *l)
 {
     if (!l)
         return;
-    if (l->is_started)
-        thread_join(l->thread);
-    run_messages(l);
+    loop_join(l);
     uv_close((uv_handle_t *)&l->wake, NULL);
     (void)uv_run(&l->uv, UV_RUN_DEFAULT); /* lets close callbacks run */
     int status = uv_loop_close(&l->uv);

@@ -23,6 +23,9 @@ MUST_CHECK enum rc loop_start(struct loop *l,
                               struct err *err);         /* its thread runs until loop_stop */
 void loop_post(struct loop *l, struct loop_message *m); /* any thread; order is kept */
 void loop_stop(struct loop *l);                         /* any thread; returns at once */
+/* After loop_stop: waits for its thread, runs what was posted. Where loops post to each other all
+ * are joined before one is freed. */
+void loop_join(struct loop *l);
 void loop_join_free(struct loop *l); /* after loop_stop, and after every handle on it is closed */
 bool loop_is_current(const struct loop *l);
 int64_t loop_now_us(const struct loop *l); /* monotonic, cached once a turn; own thread only */

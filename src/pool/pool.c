@@ -264,10 +264,8 @@ enum rc pool_new(const struct pool_options *options, struct pool **ret, struct e
     return RC_OK;
 }
 
-void pool_free(struct pool *p)
+void pool_stop(struct pool *p)
 {
-    if (!p)
-        return;
     mutex_lock(&p->lock);
     p->stopping = true;
     cond_broadcast(&p->work);
@@ -277,6 +275,15 @@ void pool_free(struct pool *p)
         thread_join(p->workers[i].thread);
     if (p->has_keeper)
         thread_join(p->keeper);
+    p->n_started = 0;
+    p->has_keeper = false;
+}
+
+void pool_free(struct pool *p)
+{
+    if (!p)
+        return;
+    pool_stop(p);
     cond_done(&p->work);
     cond_done(&p->time);
     mutex_done(&p->lock);

@@ -38,8 +38,10 @@ struct pool_options {
     int local_cap; /* local jobs at once, slow ones aside; 0: all workers */
 };
 MUST_CHECK enum rc pool_new(const struct pool_options *options, struct pool **ret, struct err *err);
-/* Runs no further job (those queued are shed), waits for those that run. */
-void pool_free(struct pool *p);
+/* Runs no further job (those queued are shed, and those submitted from now on refused), waits for
+ * those that run. One thread, once; what a job has posted elsewhere may still submit. */
+void pool_stop(struct pool *p);
+void pool_free(struct pool *p); /* stops it where that was not done; nobody may submit any more */
 /* RC_BUSY: shed at once. Any thread. */
 MUST_CHECK enum rc pool_submit(struct pool *p, struct pool_job *j);
 

@@ -265,6 +265,59 @@ static void test_freeing_sheds_what_waits(void **state)
     pool_free(NULL);
 }
 
+/* An answer that a worker made just before the end may want to be compressed just after it. */
+static void test_a_stopped_pool_refuses(void **state)
+{
+    (void)state;
+    struct pool *p = start(2, 1, 10, 60000000);
+    struct work done = work(false), late[2] = {work(false), work(true)};
+    set_gate(true);
+    assert_int_equal(pool_submit(p, &done.job), RC_OK);
+    pool_stop(p);
+    assert_int_equal(done.n_ends, 1);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pool_submit(p, &late[i].job), RC_BUSY);
+        assert_int_equal(late[i].n_ends, 0);
+    }
+    pool_free(p);
+}
+
+#define N_SUBMITTERS 4
+#define N_ROUNDS 1000
+
+static void *submit_rounds(void *arg)
+{
+    struct work w[4];
+    for (int i = 0; i < N_ROUNDS; i++) {
+        int n = 1 + i % 4;
+        for (int k = 0; k < n; k++) {
+            w[k] = work(k % 2);
+            assert_int_equal(pool_submit(arg, &w[k].job), RC_OK);
+        }
+        pthread_mutex_lock(&lock);
+        for (int k = 0; k < n; k++)
+            while (!w[k].n_ends)
+                pthread_cond_wait(&changed, &lock);
+        pthread_mutex_unlock(&lock);
+    }
+    return NULL;
+}
+
+/* Workers fall asleep between rounds; a wake-up that got lost would be waited for without end. */
+static void test_no_wake_up_is_lost(void **state)
+{
+    (void)state;
+    struct pool *p = start_capped(4, 3, 100, INT64_C(3600000000), 2);
+    pthread_t submitters[N_SUBMITTERS];
+    set_gate(true);
+    for (int i = 0; i < N_SUBMITTERS; i++)
+        assert_int_equal(pthread_create(&submitters[i], NULL, submit_rounds, p), 0);
+    for (int i = 0; i < N_SUBMITTERS; i++)
+        assert_int_equal(pthread_join(submitters[i], NULL), 0);
+    pool_free(p);
+    assert_int_equal(n_shed, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +330,8 @@ int main(void)
         cmocka_unit_test(test_a_slow_job_lets_others_pass),
         cmocka_unit_test(test_a_pool_with_room_is_not_saturated),
         cmocka_unit_test(test_freeing_sheds_what_waits),
+        cmocka_unit_test(test_a_stopped_pool_refuses),
+        cmocka_unit_test(test_no_wake_up_is_lost),
     };
     metrics_init(NULL);
     return cmocka_run_group_tests(tests, NULL, NULL);
