@@ -162,8 +162,12 @@ static void write_record(struct idempotency *i, const char *name, const char *re
     jw_key(&w, "body");
     jw_str(&w, body);
     jw_close(&w, '}');
+    if (access(i->directory, F_OK) != 0) /* the cache may be deleted at any time */
+        atomic_store(&i->directory_lasts, false);
+    enum rc rc = io_mkdir_all(i->directory, 0755, &err);
     /* Here and not at the start: a start waits for no disk that is busy. */
-    enum rc rc = atomic_load(&i->directory_lasts) ? RC_OK : io_fsync_dir(i->cache_dir, &err);
+    if (rc == RC_OK && !atomic_load(&i->directory_lasts))
+        rc = io_fsync_dir(i->cache_dir, &err);
     if (rc == RC_OK) {
         atomic_store(&i->directory_lasts, true);
         rc = io_write_checked(path, &b, 0600, &err);

@@ -173,13 +173,18 @@ static void put_endpoint(struct metrics_writer *w, const struct slot_name *name,
     }
 }
 
+/* Counters stand at 0 before the first request, or its increase could not be seen. A histogram is
+ * a hundred lines: of an endpoint that nobody has asked there is none. */
 static void put_endpoints(struct metrics_writer *w)
 {
     struct endpoint_sum sum;
     LOCKED(&metrics_state.slots.lock);
-    for (int slot = 0; slot < metrics_state.slots.n; slot++)
-        if (metrics_state.slots.names[slot].references > 0 && fold_endpoint(slot, &sum))
+    for (int slot = 0; slot < metrics_state.slots.n; slot++) {
+        bool is_asked = fold_endpoint(slot, &sum);
+        if (metrics_state.slots.names[slot].references > 0 &&
+            (is_asked || slot == METRICS_UNKNOWN || w->m != METRIC_request_duration_ms))
             put_endpoint(w, &metrics_state.slots.names[slot], &sum);
+    }
 }
 
 /* ---- series of threads, datasets, stores ---- */
@@ -251,8 +256,6 @@ static void put_stores(struct metrics_writer *w)
             continue;
         }
         for (int k = 0; k < CODE_CLASSES; k++) {
-            if (!metrics_state.rare.store_requests[i][k])
-                continue;
             labels[1] = (struct metrics_label){"code_class", class_names[k]};
             put_count(w, "", labels, 2, metrics_state.rare.store_requests[i][k]);
         }

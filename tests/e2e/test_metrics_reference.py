@@ -22,6 +22,18 @@ def test_every_metric_is_documented_as_it_is():
     assert [(n, k.lower(), h) for n, k, h in rows] == [(n, k, h) for n, k, _, h in documented()]
 
 
+def test_a_fresh_server_shows_every_counter_at_zero(serve, project):
+    p = project()
+    p.publish("r1", [("a", 1)])
+    text = serve(p.path, OFFLOADER_CONFIG_SYNC_INTERVAL="600").admin("/metrics").body.decode()
+    assert re.findall(r"^# TYPE (\S+) ", text, re.M) == [name for name, *_ in table()]
+    for status in ("ok", "client_error", "not_ready", "server_error"):
+        assert f'offloader_requests_total{{endpoint="kv",status="{status}"}} 0\n' in text
+    assert 'offloader_cold_requests_total{endpoint="kv"} 0\n' in text
+    assert 'offloader_object_store_requests_total{store="s3",code_class="5xx"} 0\n' in text
+    assert 'offloader_request_duration_ms_count{endpoint="_unknown"} 0\n' in text
+
+
 def test_labels_are_those_of_the_reference(serve, project):
     p = project()
     p.publish("r1", [("a", 1)])

@@ -82,6 +82,19 @@ static void test_over_a_restart(void **state)
     done(&f);
 }
 
+static void test_a_cache_deleted_meanwhile(void **state)
+{
+    (void)state;
+    struct fixture f = fixture();
+    CHECK_OK("the cache goes", io_remove_tree(f.directory, &f.err), &f.err);
+    (void)ask(&f, "later", "r", NULL);
+    answer(&f, "later", "x");
+    idempotency_free(f.store);
+    open_store(&f, 48);
+    CHECK_INT("what came later is kept", ask(&f, "later", "r", "x"), IDEMPOTENCY_STORED);
+    done(&f);
+}
+
 static void write_record_of(struct fixture *f, const struct moment *at)
 {
     char path[600], hex[SHA256_HEX_BYTES], request[SHA256_HEX_BYTES];
@@ -208,6 +221,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_key),
         cmocka_unit_test(test_over_a_restart),
+        cmocka_unit_test(test_a_cache_deleted_meanwhile),
         cmocka_unit_test(test_what_a_restart_keeps),
         cmocka_unit_test(test_the_cap),
         cmocka_unit_test(test_waiting_for_the_one_in_flight),
