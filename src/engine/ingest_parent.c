@@ -117,6 +117,8 @@ static enum rc on_line(struct listening *l, struct str line, struct err *err)
     } else if (node_get(root, "error")) {
         l->has_error = true;
         rc = take_error(node_get(root, "error"), err);
+    } else if (node_get(root, "result") && l->has_result) {
+        rc = err_set(err, RC_INTERNAL, "the ingest process gave two results");
     } else if (node_get(root, "result")) {
         take_result(node_get(root, "result"), l->job, l->report);
         l->has_result = true;
@@ -278,7 +280,7 @@ static void on_described(void *arg, const struct node *root)
 {
     struct description *d = arg;
     const struct node *result = node_get(root, "result"), *list = node_get(result, "columns");
-    if (!list)
+    if (!list || d->schema->columns) /* the columns have room for one description */
         return;
     d->n_rows = number_of(result, "rows");
     d->schema->columns = x_array0(list->n_children + 1, sizeof *d->schema->columns);

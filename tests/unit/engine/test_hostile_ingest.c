@@ -36,6 +36,8 @@ static int be_hostile(const char *how)
             break;
     if (strstr(how, "says_done"))
         printf("{\"result\":{}}\n");
+    if (strstr(how, "and_again"))
+        printf("{\"result\":{}}\n");
     if (strstr(how, "leaves")) {
         (void)fflush(stdout);
         return 0;
@@ -134,6 +136,32 @@ static void test_an_ingest_ends(void **state)
         (void)setenv(HOW, rows[i].how, 1);
         CHECK_INT(rows[i].why, ingest(rows[i].cancelled, rows[i].stall_seconds), rows[i].rc);
     }
+    (void)setenv(HOW, "reads says_done and_again leaves", 1);
+    CHECK("done twice is not done", ingest(false, 60) != RC_OK); /* which it is, its exit decides */
+}
+
+/* As many columns as fill pages: where there is room for one they would end the server. */
+static int describe_twice(void)
+{
+    printf("{\"result\":{\"rows\":1,\"columns\":[{\"name\":\"a\",\"type\":\"BIGINT\"}]}}\n"
+           "{\"result\":{\"rows\":2,\"columns\":[");
+    for (int i = 0; i < 100000; i++)
+        printf("%s{\"name\":\"b\",\"type\":\"DATE\"}", i ? "," : "");
+    printf("]}}\n");
+    (void)fflush(stdout); /* a parent that went away is no matter of the child's */
+    return 0;
+}
+
+static void test_a_file_is_described_once(void **state)
+{
+    (void)state;
+    struct schema s;
+    struct err err = ERR_INIT;
+    uint64_t n_rows = 0;
+    CHECK_OK("described", engine_describe("/nowhere/a.csv", FILE_CSV, &s, &n_rows, &err), &err);
+    CHECK_INT("the first counts", s.n_columns, 1);
+    CHECK_INT("the first's rows", n_rows, 1);
+    schema_done(&s);
 }
 
 int main(int argc, char **argv)
@@ -142,9 +170,12 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_a_job_and_lines_at_once),
         cmocka_unit_test(test_one_that_takes_nothing),
         cmocka_unit_test(test_an_ingest_ends),
+        cmocka_unit_test(test_a_file_is_described_once),
     };
     const char *how = getenv(HOW);
     if (argc > 1 && strcmp(argv[1], args[0]) == 0 && how)
         return be_hostile(how);
+    if (argc > 1 && strcmp(argv[1], "__describe") == 0)
+        return describe_twice();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
