@@ -226,20 +226,27 @@ void admin_on_request(struct http_exchange *x, const struct http_request *r, voi
         route(a, x, r, (struct str){path, n}, request_id);
 }
 
+/* Of a request that was refused by its head, and may be half-filled. */
+static struct str allowed_to(const struct http_request *r)
+{
+    char decoded[HTTP_LIMIT_TARGET_BYTES];
+    struct str path = {decoded, 0};
+    if (!r || !http_decode_path(r->path, decoded, &path.n))
+        path.n = 0;
+    return allowed_at(path);
+}
+
 void admin_on_refuse(const struct http_refusal *refusal, struct buf *headers, struct buf *body,
                      void *arg)
 {
     struct admin *a = arg;
     const struct http_request *r = refusal->r;
     int status = refusal->status;
-    char request_id[REQUEST_ID_BYTES], decoded[HTTP_LIMIT_TARGET_BYTES];
+    char request_id[REQUEST_ID_BYTES];
     request_id_choose(r ? r->request_id : (struct str){NULL, 0}, request_id);
-    struct str path = {decoded, 0};
-    if (!r || !http_decode_path(r->path, decoded, &path.n))
-        path.n = 0;
     buf_put_literal(headers, "Content-Type: application/json\r\nCache-Control: no-store\r\n");
     if (status == 405)
-        buf_put_str(headers, allowed_at(path));
+        buf_put_str(headers, allowed_to(r));
     if (status == 503)
         buf_put_literal(headers, "Retry-After: 1\r\n");
     headers_admin(a->options.serve, headers, request_id);

@@ -14,6 +14,16 @@ static void make_memo_key(void)
     random_bytes(memo_key, sizeof memo_key);
 }
 
+bool token_is_sendable(struct str token)
+{
+    unsigned refused = 0; /* no way out of the loop: it runs sixteen bytes a step */
+    for (size_t i = 0; i < token.n; i++) {
+        unsigned char c = (unsigned char)token.p[i];
+        refused |= (unsigned)(c <= ' ') | (unsigned)(c == ',') | (unsigned)(c >= 0x7f);
+    }
+    return token.n > 0 && token.n <= LIMIT_TOKEN_BYTES && !refused;
+}
+
 /* `Bearer <token>`: the scheme without regard to case, one space, a token without white space. */
 static bool parse_bearer(struct str authorization, struct str *ret)
 {
@@ -24,13 +34,8 @@ static bool parse_bearer(struct str authorization, struct str *ret)
     struct str token = {authorization.p + 7, authorization.n - 7};
     while (token.n && token.p[0] == ' ')
         token = (struct str){token.p + 1, token.n - 1};
-    unsigned refused = 0; /* no way out of the loop: it runs sixteen bytes a step */
-    for (size_t i = 0; i < token.n; i++) {
-        unsigned char c = (unsigned char)token.p[i];
-        refused |= (unsigned)(c <= ' ') | (unsigned)(c == ',') | (unsigned)(c >= 0x7f);
-    }
     *ret = token;
-    return token.n > 0 && !refused;
+    return token_is_sendable(token);
 }
 
 static void digest_of(struct str token, struct token_memo *memo, uint8_t ret[32])

@@ -24,6 +24,8 @@ struct token_memo { /* in a connection's space; zeroed at first */
  */
 const struct key *token_authenticate(const struct project *keys, struct str authorization,
                                      struct token_memo *memo, int64_t now_us);
+/* What a bearer token may be: visible ASCII characters without a comma, LIMIT_TOKEN_BYTES at most. */
+bool token_is_sendable(struct str token);
 /* Compares a bearer token with a secret in constant time (the admin token). */
 bool token_equals(struct str authorization, const char *secret);
 

@@ -21,8 +21,8 @@ void thread_take_short_turns(void);
  * same machine, come before it. A hint, as nice(1): where nobody else wants the CPU it has all of
  * it. */
 void thread_give_way(void);
-#define THREAD_GIVE_WAY_NICE                                                                       \
-    5 /* a third of the weight of others; work in the background has less */
+/* A third of the weight of others. Work in the background has less. */
+#define THREAD_GIVE_WAY_NICE 5
 
 void mutex_init(pthread_mutex_t *m);
 void mutex_done(pthread_mutex_t *m);

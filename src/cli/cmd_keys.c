@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "auth/token.h"
 #include "base/buf.h"
 #include "base/hash.h"
 #include "base/io.h"
@@ -11,7 +12,6 @@
 #include "markup/markup.h"
 
 #define TOKEN_BYTES 24 /* 48 hex digits */
-#define LIMIT_TOKEN_BYTES 4096
 #define LIMIT_KEYS_FILE_BYTES (64u << 20)
 
 static void hash_token(const char *token, size_t n, char ret[SHA256_HEX_BYTES])

@@ -4,11 +4,10 @@
 
 #include <stdlib.h>
 
+#include "auth/token.h"
 #include "base/io.h"
 #include "base/mem.h"
 #include "cli/cli.h"
-
-#define LIMIT_TOKEN_BYTES 4096
 
 enum rc secret_read(const char *flag, const char *variable, char **ret, struct err *err)
 {

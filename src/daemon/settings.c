@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "auth/token.h"
 #include "base/mem.h"
 #include "base/thread.h"
 
@@ -36,7 +37,6 @@ struct variable {
     const char *help;
 };
 
-#define LIMIT_ADMIN_TOKEN_BYTES 4096
 #define AT(member) offsetof(struct settings, member)
 
 static const struct variable variables[] = {
@@ -230,15 +230,6 @@ static bool are_origins(const char *value)
     return true;
 }
 
-/* What a bearer token may hold (auth/token.c): another could be sent by nobody. */
-static bool is_token(const char *value)
-{
-    size_t n = 0;
-    while (value[n] > ' ' && value[n] < 0x7f && value[n] != ',')
-        n++;
-    return value[n] == 0 && n <= LIMIT_ADMIN_TOKEN_BYTES;
-}
-
 /* It stands in a header and in labels of metrics. */
 static bool is_label(const char *value)
 {
@@ -325,8 +316,7 @@ static void check_required(const struct settings *s, struct errlist *findings)
 {
     if (!s->config)
         errlist_add(findings, FINDING_ERROR, "environment", 0, 0, "OFFLOADER_CONFIG", "missing",
-                    NULL,
-                    "is required: offloader.yml, its directory, or a gs:// or s3:// prefix");
+                    NULL, "is required: offloader.yml, its directory, or a gs:// or s3:// prefix");
     if (!s->secret)
         errlist_add(findings, FINDING_ERROR, "environment", 0, 0, "OFFLOADER_SECRET_KEY_BASE",
                     "missing", NULL,
@@ -335,9 +325,9 @@ static void check_required(const struct settings *s, struct errlist *findings)
         bad(findings, "OFFLOADER_SECRET_KEY_BASE", "must have at least 32 bytes");
     if (s->admin_token && *s->admin_token && strlen(s->admin_token) < 16)
         bad(findings, "OFFLOADER_ADMIN_TOKEN", "must have at least 16 bytes");
-    else if (s->admin_token && !is_token(s->admin_token))
+    else if (s->admin_token && *s->admin_token && !token_is_sendable(str_from(s->admin_token)))
         bad(findings, "OFFLOADER_ADMIN_TOKEN",
-            "must be at most 4096 visible ASCII characters without a comma");
+            "must be at most %d visible ASCII characters without a comma", LIMIT_TOKEN_BYTES);
     if (s->api_port && s->api_port == s->admin_port)
         bad(findings, "OFFLOADER_ADMIN_PORT", "must differ from OFFLOADER_API_PORT");
 }

@@ -180,9 +180,10 @@ static void put_endpoints(struct metrics_writer *w)
     struct endpoint_sum sum;
     LOCKED(&metrics_state.slots.lock);
     for (int slot = 0; slot < metrics_state.slots.n; slot++) {
+        if (metrics_state.slots.names[slot].references == 0)
+            continue;
         bool is_asked = fold_endpoint(slot, &sum);
-        if (metrics_state.slots.names[slot].references > 0 &&
-            (is_asked || slot == METRICS_UNKNOWN || w->m != METRIC_request_duration_ms))
+        if (is_asked || slot == METRICS_UNKNOWN || w->m != METRIC_request_duration_ms)
             put_endpoint(w, &metrics_state.slots.names[slot], &sum);
     }
 }

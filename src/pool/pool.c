@@ -107,7 +107,8 @@ static struct queue *next_queue(struct pool *p, int64_t now_us)
     return remote_may ? &p->remote : local_may ? &p->local : NULL;
 }
 
-/* For one more worker. Signalled without the lock, or whoever wakes would wait for it. */
+/* For one more worker. Who goes on signals it without the lock, or whoever wakes would wait for it.
+ */
 static bool has_work(struct pool *p, int64_t now_us)
 {
     return p->busy < p->n_workers && next_queue(p, now_us) != NULL;

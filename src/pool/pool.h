@@ -39,7 +39,7 @@ struct pool_options {
 };
 MUST_CHECK enum rc pool_new(const struct pool_options *options, struct pool **ret, struct err *err);
 /* Runs no further job (those queued are shed, and those submitted from now on refused), waits for
- * those that run. One thread, once; what a job has posted elsewhere may still submit. */
+ * those that run. One thread; what a job has posted elsewhere may still submit. */
 void pool_stop(struct pool *p);
 void pool_free(struct pool *p); /* stops it where that was not done; nobody may submit any more */
 /* RC_BUSY: shed at once. Any thread. */
