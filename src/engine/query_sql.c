@@ -99,15 +99,23 @@ static enum bind_type output_bind(const struct query *q, int output)
 }
 
 /* "WHERE …" with every filter, or nothing. They are the first binds, also when they are put twice.
- */
+ * A double equals what is neither less nor more: for `=` DuckDB asks the bloom filter of a Parquet
+ * file, where 0 and -0 are two values, and passes over rows that match. */
 static void put_filters(struct query_sql *s, const struct query *q)
 {
     static const char *const ops[] = {[FILTER_EQ] = "=", [FILTER_GTE] = ">=", [FILTER_LTE] = "<="};
     for (int i = 0; i < q->n_filters; i++) {
         const struct query_filter *f = &q->filters[i];
         enum bind_type type = filter_type(q->schema->columns[f->column].type);
-        buf_printf(&s->text, "%sc%d %s ", i ? " AND " : " WHERE ", f->column, ops[f->op]);
-        put_bind(s, i < s->n_binds ? i + 1 : add_bind(s, &f->value, type), type);
+        bool is_range = f->op == FILTER_EQ && type == BIND_DOUBLE;
+        int bind = i < s->n_binds ? i + 1 : add_bind(s, &f->value, type);
+        buf_printf(&s->text, "%sc%d %s ", i ? " AND " : " WHERE ", f->column,
+                   is_range ? ">=" : ops[f->op]);
+        put_bind(s, bind, type);
+        if (is_range) {
+            buf_printf(&s->text, " AND c%d <= ", f->column);
+            put_bind(s, bind, type);
+        }
     }
 }
 
